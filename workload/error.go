@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package workload
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// FileName is the name of the file this package reads, as packages store it
+// and as errors begin.
+const FileName = "Enarx.toml"
+
+// Error is one thing wrong in an Enarx.toml. Hint, when not empty, is what to
+// do about it and is not part of Error(): a program prints it its own way.
+type Error struct {
+	Line, Column int    // from 1; columns count characters
+	Key          string // the key concerned, or ""
+	Msg          string
+	Hint         string
+}
+
+// Error returns the position and the message: "Enarx.toml:2:9: …".
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", FileName, e.Line, e.Column, e.Msg)
+}
+
+// Warning is something accepted that its author should look at.
+type Warning struct {
+	Line, Column int // from 1; columns count characters
+	Msg          string
+}
+
+// String returns the position and the message, like Error.Error.
+func (w Warning) String() string {
+	return fmt.Sprintf("%s:%d:%d: %s", FileName, w.Line, w.Column, w.Msg)
+}
+
+// decoder turns one document into a Config.
+type decoder struct {
+	data     []byte
+	warnings []Warning
+}
+
+// position returns the line and column of a byte offset, both from 1. Columns
+// count characters, which is what editors show.
+func (d *decoder) position(offset int) (line, column int) {
+	before := d.data[:min(offset, len(d.data))]
+	start := bytes.LastIndexByte(before, '\n') + 1
+	return bytes.Count(before, []byte{'\n'}) + 1, utf8.RuneCount(before[start:]) + 1
+}
+
+func (d *decoder) errorAt(offset int, key, hint, format string, args ...any) *Error {
+	e := &Error{Key: key, Msg: fmt.Sprintf(format, args...), Hint: hint}
+	e.Line, e.Column = d.position(offset)
+	return e
+}
+
+func (d *decoder) warnAt(offset int, format string, args ...any) {
+	w := Warning{Msg: fmt.Sprintf(format, args...)}
+	w.Line, w.Column = d.position(offset)
+	d.warnings = append(d.warnings, w)
+}
+
+// suggest returns the hint for a word that is not one of known: the closest
+// one if it looks like a slip of the finger, else the whole list.
+func suggest(word, list string, known []string) string {
+	best, least := "", 3
+	for _, k := range known {
+		// One slip in a short word, two in a longer one.
+		dist := distance(strings.ToLower(word), k)
+		if dist <= 1+min(len(k)/5, 1) && dist < least {
+			best, least = k, dist
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	return list + ": " + strings.Join(known, ", ")
+}
+
+// distance is the number of insertions, deletions, replacements and swaps of
+// neighbours that turn a into b. Words too long to be a slip are far from all.
+func distance(a, b string) int {
+	const far = 100
+	if len(a) > 32 || len(b) > 32 {
+		return far
+	}
+	before, prev := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		cur := make([]int, len(b)+1)
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				cur[j] = min(cur[j], before[j-2]+1)
+			}
+		}
+		before, prev = prev, cur
+	}
+	return prev[len(b)]
+}
