@@ -1,0 +1,3 @@
+module enarx.dev/enarx/bench
+
+go 1.26
