@@ -10,7 +10,6 @@ import (
 	"math"
 	"net/netip"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -110,18 +109,31 @@ func CheckGuestPath(p string) error {
 	return nil
 }
 
-var hostName = regexp.MustCompile(`^[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?$`)
-
 // checkHost says whether host is a name or an address. The port has its own
 // key, so forms that carry one or quote the address for one are refused.
 func checkHost(host string) error {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return nil
 	}
-	if len(host) > 254 || !hostName.MatchString(host) {
+	if len(host) > 254 || !isHostName(host) {
 		return fmt.Errorf("%.64q is not a host name or an IP address", host)
 	}
 	return nil
+}
+
+// isHostName says whether host is labels of letters, digits, '-' and '_' joined
+// by dots, perhaps with one at the end.
+func isHostName(host string) bool {
+	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
+		if label == "" || strings.IndexFunc(label, notHostRune) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func notHostRune(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-' && r != '_'
 }
 
 // hostHint is for the author who wrote a port or a URL for a host.
