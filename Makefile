@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target is a few commands you could type. `demo` and `test` install what
+# they need first (scripts/setup.sh); docs/testing.md says what each lane proves.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+FUZZTIME    ?= 30s
+export CGO_ENABLED := 0
+
+# A Keep's images must come out the same whoever builds them, wherever and
+# whenever: scripts/repro.sh builds them twice with exactly these settings.
+IMAGE_ENV     := CGO_ENABLED=0 GOOS=linux GOARCH=amd64 GOAMD64=v1 GOFLAGS=-mod=readonly
+IMAGE_FLAGS   := -trimpath -buildvcs=false
+IMAGE_LDFLAGS := -s -w -buildid=
+IMAGES        := internal/images/bin
+
+# Go rewrites or touches its output even when nothing changed; a copy made only
+# when the bytes differ keeps the old time stamp, and with it go's test cache.
+copy = @mkdir -p $(dir $(2)); cmp -s $(1) $(2) || install -m 0755 $(1) $(2)
+
+.PHONY: build images setup examples demo test check bench fuzz clean
+
+build: images
+	go build -trimpath -buildvcs=false -ldflags "-s -w" -tags keepimages -o build/enarx ./cmd/enarx
+	$(call copy,build/enarx,bin/enarx)
+
+images:
+	$(IMAGE_ENV) go build $(IMAGE_FLAGS) -ldflags "$(IMAGE_LDFLAGS)" -o build/enarx-exec ./cmd/enarx-exec
+	$(call copy,build/enarx-exec,$(IMAGES)/enarx-exec)
+	@sha256sum < build/enarx-exec | cut -c1-64 > $(IMAGES)/enarx-exec.sha256
+
+setup:
+	scripts/setup.sh
+
+examples: setup build
+	examples/build.sh
+
+demo: examples
+	examples/demo.sh
+
+test: examples
+	CGO_ENABLED=1 CC=clang go test -race $$(go list ./workload/... ./internal/... | grep -v /lanes)
+	go test -timeout 15m . ./cmd/... ./examples/... ./internal/lanes/...
+
+check: build
+	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
+	go vet ./...
+	go vet -tags keepimages ./cmd/... ./internal/...
+	go -C bench vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+	go mod tidy -diff
+	scripts/generate-diff.sh
+	go test .
+	scripts/repro.sh
+	scripts/repro.sh --selftest
+
+bench: build
+	go -C bench run .
+
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf bin build $(IMAGES)/enarx-exec $(IMAGES)/enarx-exec.sha256

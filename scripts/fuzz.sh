@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs every Fuzz target of the module for a while, one after the other (go
+# test fuzzes one target of one package at a time).
+# usage: fuzz.sh [TIME [PATTERN]]    e.g. fuzz.sh 5m wasi
+set -euo pipefail
+cd "$(dirname "$0")/.."
+time=${1:-30s}
+pattern=${2:-.}
+
+targets=$(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' workload internal cmd |
+	sed 's/:func /:/' | grep -E "$pattern" | sort)
+if [ -z "$targets" ]; then
+	echo "fuzz: no target matches $pattern" >&2
+	exit 1
+fi
+
+failed=0
+while IFS=: read -r file name; do
+	echo "== $(dirname "$file") $name ($time)"
+	go test -run='^$' -fuzz="^$name\$" -fuzztime="$time" "./$(dirname "$file")" || failed=1
+done <<<"$targets"
+exit $failed
