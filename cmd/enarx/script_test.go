@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"enarx.dev/enarx/internal/need"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"enarx": main})
+}
+
+// TestCLI runs the sessions that need no Keep, with the command in this binary.
+func TestCLI(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/cli", Setup: home, Cmds: commands})
+}
+
+// TestRun runs the sessions in Keeps, with bin/enarx.
+func TestRun(t *testing.T) {
+	enarx := need.Enarx(t)
+	setup := func(env *testscript.Env) error {
+		env.Setenv("PATH", filepath.Dir(enarx)+string(os.PathListSeparator)+env.Getenv("PATH"))
+		return home(env)
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata/run", Setup: setup, Cmds: commands})
+}
+
+// home gives the session a home of its own, and with it a cache.
+func home(env *testscript.Env) error {
+	dir := filepath.Join(env.WorkDir, "home")
+	env.Setenv("HOME", dir)
+	return os.Mkdir(dir, 0o700)
+}
+
+var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	// wasm FILE KIND [N] writes a small module; see modules.
+	"wasm": func(ts *testscript.TestScript, neg bool, args []string) {
+		n := 0
+		if len(args) == 3 {
+			n, _ = strconv.Atoi(args[2])
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), modules[args[1]](n), 0o644))
+	},
+	// code N PROGRAM ARG… runs a program that must end with exit code N.
+	"code": func(ts *testscript.TestScript, neg bool, args []string) {
+		code := 0
+		if err := ts.Exec(args[1], args[2:]...); err != nil {
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			if !ok {
+				ts.Fatalf("%v", err)
+			}
+			code = exit.ExitCode()
+		}
+		if strconv.Itoa(code) != args[0] {
+			ts.Fatalf("exit code %d, want %s", code, args[0])
+		}
+	},
+	// entries FOLDER N checks how many files there are.
+	"entries": func(ts *testscript.TestScript, neg bool, args []string) {
+		list, err := os.ReadDir(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if strconv.Itoa(len(list)) != args[1] {
+			ts.Fatalf("%d files, want %s: %v", len(list), args[1], list)
+		}
+	},
+	// damage FOLDER changes a byte in the middle of each file.
+	"damage": func(ts *testscript.TestScript, neg bool, args []string) {
+		files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*"))
+		ts.Check(err)
+		for _, name := range files {
+			data, err := os.ReadFile(name)
+			ts.Check(err)
+			data[len(data)/2] ^= 0xff
+			ts.Check(os.WriteFile(name, data, 0o600))
+		}
+	},
+	// bytes FILE STRING writes the string, which may have Go's escapes in it.
+	"bytes": func(ts *testscript.TestScript, neg bool, args []string) {
+		s, err := strconv.Unquote(`"` + args[1] + `"`)
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(s), 0o644))
+	},
+}
+
+// TestSignals stops workloads that never would by themselves.
+func TestSignals(t *testing.T) {
+	enarx := need.Enarx(t)
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		for _, group := range []bool{false, true} {
+			if code := interrupted(t, enarx, sig, group); code != 128+int(sig) {
+				t.Errorf("%v (to the group: %v): exit code %d", sig, group, code)
+			}
+		}
+	}
+}
+
+// interrupted starts a workload that spins, sends it sig once it does, and
+// returns the exit code. A terminal signals the whole group of processes.
+func interrupted(t *testing.T, enarx string, sig syscall.Signal, group bool) int {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "spin.wasm")
+	if err := os.WriteFile(path, modules["spin"](0), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(enarx, "run", "--backend", "nil", "--no-cache", path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = 10 * time.Second
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "hello\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	pid := cmd.Process.Pid
+	if group {
+		pid = -pid
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.Fatal(err)
+	}
+	// The Keep holds the other end: the end of the file is its end.
+	if _, err := io.Copy(io.Discard, out); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // a non-zero exit code is what is wanted
+	return cmd.ProcessState.ExitCode()
+}
