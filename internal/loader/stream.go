@@ -10,15 +10,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"enarx.dev/enarx/internal/handover"
 	"enarx.dev/enarx/internal/memfs/packdir"
 )
 
 // pipeSize is what a pipe into the Keep holds. The default is a sixteenth, and
 // both sides would take turns sleeping.
 const pipeSize = 1 << 20
-
-// maxFiles is what a Keep holds of files; exec enforces it, this says it early.
-const maxFiles = 1 << 30
 
 // pipe returns a pipe, one end of which is for the Keep. The read end is one
 // that Go's poller can wait on if poll is true; all others block.
@@ -46,7 +44,7 @@ func (s *starter) tar(dir string) (fd int, err error) {
 	s.close, s.ours = append(s.close, r), append(s.ours, w)
 	s.pumps = append(s.pumps, func(ctx context.Context, k *Keep) {
 		defer w.Close()
-		skipped, err := packdir.WriteTar(ctx, w, dir, packdir.Options{MaxBytes: maxFiles})
+		skipped, err := packdir.WriteTar(ctx, w, dir, packdir.Options{MaxBytes: handover.MaxFiles})
 		for _, what := range skipped {
 			s.Warn(fmt.Sprintf("not copied into the Keep: %s/%s", dir, what))
 		}

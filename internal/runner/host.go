@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"enarx.dev/enarx/internal/diag"
+	"enarx.dev/enarx/internal/handover"
 	"enarx.dev/enarx/internal/memfs"
 	"enarx.dev/enarx/internal/socket"
 	"enarx.dev/enarx/internal/wasi"
@@ -21,7 +22,7 @@ func (k *Keep) host(ctx context.Context, yield func()) (h *wasi.Host, end func()
 	var host atomic.Pointer[wasi.Host]
 	// Sockets may become ready before there is a host to wake: it looks at all
 	// of them before it first waits.
-	o := &opener{keep: k, fs: memfs.New(maxFiles), net: socket.New(socket.Config{
+	o := &opener{keep: k, fs: memfs.New(handover.MaxFiles), net: socket.New(socket.Config{
 		Limit: k.limits().Sockets, Log: k.log,
 		Wake: func() {
 			if h := host.Load(); h != nil {

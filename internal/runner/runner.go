@@ -29,8 +29,6 @@ import (
 const (
 	// maxModule is the largest module that is read, in bytes.
 	maxModule = 256 << 20
-	// maxFiles bounds what all directories of a Keep hold together, in bytes.
-	maxFiles = 1 << 30
 	// collectFrom is the module size from which compiling collects garbage;
 	// below it the process is gone before that would pay.
 	collectFrom = 512 << 10
@@ -51,6 +49,9 @@ type Keep struct {
 	// was already printed.
 	Exit func(code int)
 
+	// testOnlyHardware stands in for identity.Hardware.
+	testOnlyHardware func() (identity.Technology, error)
+
 	log    *slog.Logger
 	config *workload.Config // nil when the package has no Enarx.toml
 }
@@ -70,7 +71,7 @@ func (k *Keep) Run(ctx context.Context) (code int, err error) {
 	}
 	k.limitTime()
 
-	collector := &wasm.Collector{Bound: wasm.DefaultHeapBound + maxFiles, Exceeded: k.heapExceeded}
+	collector := &wasm.Collector{Bound: wasm.DefaultHeapBound + handover.MaxFiles, Exceeded: k.heapExceeded}
 	engine := wasm.NewWazero(wasm.Config{
 		MaxMemory: uint64(k.limits().Memory),
 		Workers:   runtime.GOMAXPROCS(0),
@@ -136,7 +137,11 @@ func (k *Keep) checkCache() error {
 	if !k.cached() {
 		return nil
 	}
-	technology, err := identity.Hardware()
+	hardware := identity.Hardware
+	if k.testOnlyHardware != nil {
+		hardware = k.testOnlyHardware
+	}
+	technology, err := hardware()
 	if err != nil {
 		return err
 	}

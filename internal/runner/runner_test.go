@@ -18,6 +18,7 @@ import (
 
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/handover"
+	"enarx.dev/enarx/internal/identity"
 	"enarx.dev/enarx/internal/wasm"
 	"enarx.dev/enarx/internal/wasm/wasmtest"
 	"enarx.dev/enarx/workload"
@@ -296,5 +297,46 @@ func TestWallLimitEndsTheProcess(t *testing.T) {
 	}
 	if text, _ := os.ReadFile(stderr.Name()); !strings.Contains(string(text), "longer than its limit of 1ms") {
 		t.Errorf("said %q", text)
+	}
+}
+
+// TestCacheIsRefusedInATEE: compiled code from the host would be the host's
+// program in place of the workload.
+func TestCacheIsRefusedInATEE(t *testing.T) {
+	for technology, refused := range map[identity.Technology]bool{identity.NoHardware: false, identity.SNP: true, identity.SGX: true} {
+		k := &Keep{
+			Doc:              &handover.Document{Cache: handover.Cache{Entry: 4}},
+			testOnlyHardware: func() (identity.Technology, error) { return technology, nil },
+		}
+		if err := k.checkCache(); (err != nil) != refused {
+			t.Errorf("technology %d: %v", technology, err)
+		}
+	}
+	k := &Keep{
+		Doc:              &handover.Document{Cache: handover.Cache{Store: 4}},
+		testOnlyHardware: func() (identity.Technology, error) { return 0, errors.New("broken") },
+	}
+	if k.checkCache() == nil {
+		t.Error("a cache is used although the hardware is unknown")
+	}
+}
+
+func TestReadCapped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	for size, most := range map[int]int64{0: 0, 1: 1, 511: 511, 512: 600, 100_000: 100_000} {
+		if err := os.WriteFile(path, make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, cut := range []int64{0, 1} {
+			f, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := readCapped(f, most-cut)
+			f.Close()
+			if tooLarge := int64(size) > most-cut; tooLarge != (err != nil) || (err == nil && len(got) != size) {
+				t.Errorf("%d bytes, at most %d: %d bytes, %v", size, most-cut, len(got), err)
+			}
+		}
 	}
 }

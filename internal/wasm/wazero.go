@@ -19,6 +19,10 @@ import (
 // pageSize is the unit of linear memory, WebAssembly core 4.2.8.
 const pageSize = 65536
 
+// workersFrom is the size of a module from which a second worker compiles more
+// than its own start costs.
+const workersFrom = 16 << 10
+
 // Wazero is the engine on wazero.
 type Wazero struct {
 	cfg     Config
@@ -47,7 +51,7 @@ func (e *Wazero) Compile(ctx context.Context, bin []byte) (Module, error) {
 	if err := checkHeader(bin); err != nil {
 		return nil, err
 	}
-	if e.cfg.Workers > 1 {
+	if e.cfg.Workers > 1 && len(bin) >= workersFrom {
 		ctx = experimental.WithCompilationWorkers(ctx, e.cfg.Workers)
 	}
 	compiled, err := e.runtime.CompileModule(ctx, bin)
