@@ -45,3 +45,25 @@ func CheckModule(head []byte) error {
 	}
 	return ErrNotModule
 }
+
+// ModuleHint returns what to do about an error of [CheckModule], or "" for any
+// other error.
+func ModuleHint(err error) string {
+	for _, h := range moduleHints {
+		if errors.Is(err, h.err) {
+			return h.hint
+		}
+	}
+	return ""
+}
+
+var moduleHints = []struct {
+	err  error
+	hint string
+}{
+	{ErrTextModule, "translate it to the binary format with wat2wasm"},
+	{ErrComponent, "Enarx runs core modules with WASI preview 1: build for the target wasm32-wasip1, or extract the core module"},
+	{ErrEmptyModule, "did the build that wrote it fail?"},
+	{ErrTruncatedModule, "was it copied or downloaded completely?"},
+	{ErrNotModule, `a module begins with the bytes \0asm and version 1`},
+}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"enarx.dev/enarx/internal/diag"
+	"enarx.dev/enarx/internal/handover"
 	"enarx.dev/enarx/internal/loader"
 	"enarx.dev/enarx/workload"
 )
@@ -31,10 +32,6 @@ func (p *pkg) close() {
 		p.config.Close()
 	}
 }
-
-// maxModule is the largest module that is taken from a pipe; exec has the same
-// bound for all.
-const maxModule = 256 << 20
 
 // openPackage opens a module or a package folder, and its Enarx.toml: the
 // named one, or else the package's.
@@ -56,7 +53,7 @@ func openPackage(name, conf string, warn func(string)) (_ *pkg, err error) {
 	if err != nil {
 		return nil, openError(module, err)
 	}
-	if p.module, err = seekable(f, maxModule); err != nil {
+	if p.module, err = seekable(f, handover.MaxModule); err != nil {
 		return nil, openError(module, err)
 	}
 	defer func() {
@@ -120,18 +117,6 @@ func seekable(f *os.File, max int64) (*os.File, error) {
 	return c, nil
 }
 
-// moduleHints is what to do about each thing that is no module.
-var moduleHints = []struct {
-	err  error
-	hint string
-}{
-	{workload.ErrTextModule, "translate it to the binary format with wat2wasm"},
-	{workload.ErrComponent, "Enarx runs core modules with WASI preview 1: build for the target wasm32-wasip1, or extract the core module"},
-	{workload.ErrEmptyModule, "did the build that wrote it fail?"},
-	{workload.ErrTruncatedModule, "was it copied or downloaded completely?"},
-	{workload.ErrNotModule, "a module begins with the bytes \\0asm and version 1"},
-}
-
 func checkModule(f *os.File, name string) error {
 	head := make([]byte, workload.ModuleHeaderSize)
 	n, err := f.ReadAt(head, 0)
@@ -142,13 +127,7 @@ func checkModule(f *os.File, name string) error {
 	if err == nil {
 		return nil
 	}
-	wrapped := fmt.Errorf("%s: %w", name, err)
-	for _, h := range moduleHints {
-		if errors.Is(err, h.err) {
-			return diag.Hint(wrapped, "%s", h.hint)
-		}
-	}
-	return wrapped
+	return diag.Hint(fmt.Errorf("%s: %w", name, err), "%s", workload.ModuleHint(err))
 }
 
 func (p *pkg) openConfig(name string, warn func(string)) error {

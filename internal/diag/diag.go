@@ -21,7 +21,8 @@ type hinted struct {
 func (h *hinted) Unwrap() error { return h.error }
 
 // Hint attaches the next step to err, formatted like fmt.Sprintf. The
-// innermost hint is the one printed: it is the closest to the cause.
+// innermost hint is the one printed: it is the closest to the cause. An empty
+// hint is none.
 func Hint(err error, format string, args ...any) error {
 	return &hinted{err, fmt.Sprintf(format, args...)}
 }
@@ -34,7 +35,10 @@ func HintOf(err error) string {
 		if !ok {
 			break
 		}
-		hint, err = h.hint, h.error
+		if h.hint != "" {
+			hint = h.hint
+		}
+		err = h.error
 	}
 	return hint
 }

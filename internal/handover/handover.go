@@ -30,6 +30,8 @@ const (
 	Version = 1
 	// MaxSize is the most bytes a document may have.
 	MaxSize = 1 << 20
+	// MaxModule is the largest module that a Keep reads, in bytes.
+	MaxModule = 256 << 20
 	// MaxFiles is the most bytes that the directories of a Keep hold together,
 	// those of the package included. exec enforces it; the host looks at each
 	// directory by itself, for an early and clear error.

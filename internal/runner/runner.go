@@ -27,8 +27,6 @@ import (
 )
 
 const (
-	// maxModule is the largest module that is read, in bytes.
-	maxModule = 256 << 20
 	// collectFrom is the module size from which compiling collects garbage;
 	// below it the process is gone before that would pay.
 	collectFrom = 512 << 10
@@ -166,7 +164,7 @@ func (k *Keep) compile(ctx context.Context, engine *wasm.Wazero) (m wasm.Module,
 		k.log.Warn("compiled module not restored", "err", err)
 	}
 	file := k.Open(k.Doc.Package.Wasm)
-	bin, err := readCapped(file, maxModule)
+	bin, err := readCapped(file, handover.MaxModule)
 	_ = file.Close() // read-only
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the module: %w", err)
@@ -178,7 +176,7 @@ func (k *Keep) compile(ctx context.Context, engine *wasm.Wazero) (m wasm.Module,
 	m, err = engine.Compile(ctx, bin)
 	done()
 	if err != nil {
-		return nil, nil, moduleError(err)
+		return nil, nil, diag.Hint(err, "%s", workload.ModuleHint(err))
 	}
 	return m, k.store(m), nil
 }
@@ -208,16 +206,6 @@ func (k *Keep) store(m wasm.Module) (wait func()) {
 		case <-time.After(drainTime):
 		}
 	}
-}
-
-func moduleError(err error) error {
-	switch {
-	case errors.Is(err, workload.ErrTextModule):
-		return diag.Hint(err, "translate it first: wat2wasm module.wat -o module.wasm")
-	case errors.Is(err, workload.ErrComponent):
-		return diag.Hint(err, "build for wasm32-wasip1 instead of wasip2; components are not supported")
-	}
-	return err
 }
 
 // readCapped reads a descriptor of the host to its end.
