@@ -171,7 +171,7 @@ func (k *Keep) compile(ctx context.Context, engine *wasm.Wazero) (m wasm.Module,
 	}
 	done := k.progress(len(bin))
 	if len(bin) >= collectFrom {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(200) // until the Collector starts
 	}
 	m, err = engine.Compile(ctx, bin)
 	done()

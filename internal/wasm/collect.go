@@ -4,7 +4,6 @@ package wasm
 
 import (
 	"context"
-	"math"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -54,20 +53,23 @@ const (
 // Start switches automatic collection off and begins to watch the heap until
 // ctx ends. Nothing that stops the world may run on any other goroutine from
 // now on. It must be called before the guest runs, on the goroutine that will
-// run it.
+// run it. A collection that is under way is ended first: it would have to wait
+// for the guest.
 func (c *Collector) Start(ctx context.Context) {
 	if c.Bound == 0 {
 		c.Bound = DefaultHeapBound
 	}
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(math.MaxInt64)
-	if heapBytes() > minFloor {
-		// Compiling left garbage, perhaps with a collection under way: end it
-		// now, before there is a guest that it would have to wait for.
+	c.floor.Store(minFloor)
+	// SetGCPercent says what was set before: with collection off all along,
+	// as for a small module, there is nothing to end.
+	if debug.SetGCPercent(-1) >= 0 {
 		runtime.GC()
+		c.floor.Store(max(minFloor, 2*heapBytes()))
 	}
-	c.floor.Store(max(minFloor, 2*heapBytes()))
-	go c.watch(ctx)
+	// The first look comes with a timer and not with a goroutine: most
+	// workloads are gone before it, and a goroutine costs a thread.
+	first := time.AfterFunc(watchFast, func() { c.watch(ctx) })
+	context.AfterFunc(ctx, func() { first.Stop() })
 }
 
 // Yield collects garbage if that is due. The guest's goroutine calls it at the

@@ -111,7 +111,8 @@ func runSpin(t *testing.T, mode string, count int64) spun {
 // same program must fail that, or the test proves nothing.
 //
 // The bounds are those of an unloaded machine; other tests may hold a core for
-// longer than 50 ms, so the best of three runs counts.
+// longer than 50 ms, so the best of six runs counts. A collector that freezes
+// the Keep does so in every run, for all of it.
 func TestSpinningGuest(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: takes ten seconds and more")
@@ -126,7 +127,7 @@ func TestSpinningGuest(t *testing.T) {
 	}
 
 	var best spun
-	for attempt := range 3 {
+	for attempt := range 6 {
 		best = runSpin(t, "collector", int64(10*perSecond))
 		t.Logf("collector of the Keep: %+v", best)
 		if best.gap <= 0.050 && best.cpu <= 1.1*best.wall+0.2 {

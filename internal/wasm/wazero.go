@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -71,19 +72,26 @@ type wazeroModule struct {
 // before anything else is compiled.
 func (m *wazeroModule) Blob() (*Blob, error) { return m.engine.cache.blob(m.bin) }
 
+var functions = sync.OnceValue(wasi.Functions)
+
+// function returns a function of WASI, or nil.
+func function(module, name string) *wasi.Function {
+	list := functions()
+	for i := range list {
+		if f := &list[i]; f.Name == name && f.Module == module {
+			return f
+		}
+	}
+	return nil
+}
+
 // hostModules are the import modules that this runtime serves.
 var hostModules = map[string]bool{"wasi_snapshot_preview1": true, "wasi_unstable": true}
 
 func (m *wazeroModule) Link() error {
-	known := map[[2]string]*wasi.Function{}
-	functions := wasi.Functions()
-	for i := range functions {
-		f := &functions[i]
-		known[[2]string{f.Module, f.Name}] = f
-	}
 	for _, def := range m.compiled.ImportedFunctions() {
 		module, name, _ := def.Import()
-		f := known[[2]string{module, name}]
+		f := function(module, name)
 		switch {
 		case f == nil && !hostModules[module]:
 			return fmt.Errorf("%w: it imports function %q of module %q, which does not exist in a Keep", ErrLink, name, module)
@@ -171,22 +179,21 @@ func entryPoints(inst api.Module) []string {
 // serve instantiates the host modules with just the functions that the guest
 // imports: each one costs a compiled trampoline.
 func (m *wazeroModule) serve(ctx context.Context, host *wasi.Host) error {
-	wanted := map[[2]string]bool{}
+	builders := map[string]wazero.HostModuleBuilder{}
+	exported := map[*wasi.Function]bool{}
 	for _, def := range m.compiled.ImportedFunctions() {
 		module, name, _ := def.Import()
-		wanted[[2]string{module, name}] = true
-	}
-	builders := map[string]wazero.HostModuleBuilder{}
-	for _, f := range wasi.Functions() {
-		if !wanted[[2]string{f.Module, f.Name}] {
-			continue
+		f := function(module, name)
+		if exported[f] {
+			continue // a module may import a function twice
 		}
-		b := builders[f.Module]
+		exported[f] = true
+		b := builders[module]
 		if b == nil {
-			b = m.engine.runtime.NewHostModuleBuilder(f.Module)
-			builders[f.Module] = b
+			b = m.engine.runtime.NewHostModuleBuilder(module)
+			builders[module] = b
 		}
-		b.NewFunctionBuilder().WithGoModuleFunction(m.hostCall(host, f.Call), f.Params, f.Results).Export(f.Name)
+		b.NewFunctionBuilder().WithGoModuleFunction(m.hostCall(host, f.Call), f.Params, f.Results).Export(name)
 	}
 	for _, b := range builders {
 		if _, err := b.Instantiate(ctx); err != nil {
