@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -65,8 +66,10 @@ type contender struct {
 	result *result
 }
 
-// series measures a task: every runner once to warm up, then in turn, round after
-// round. A runner that fails leaves the series with the reason in its result.
+// series measures a task: every runner once to warm up, then once per round, in
+// an order that each round draws anew. In a fixed order one runner would always
+// follow the heaviest of the others, and find the caches full of its memory. A
+// runner that fails leaves the series with the reason in its result.
 func (b *bench) series(ctx context.Context, t task) row {
 	r := row{Section: t.section, Name: t.name, Guest: t.guest, Language: guests[t.guest].language}
 	var field []*contender
@@ -87,7 +90,9 @@ func (b *bench) series(ctx context.Context, t task) row {
 		field = append(field, &contender{runner.argv(file, t.args), res})
 	}
 	b.progress("%s, rounds: %d", t.id(), t.rounds)
-	for round := range t.rounds + 1 { // the first only warms up
+	order := rand.New(rand.NewPCG(1, uint64(t.rounds))) // the same in each run of the program
+	for round := range t.rounds + 1 {                   // the first only warms up
+		order.Shuffle(len(field), func(i, j int) { field[i], field[j] = field[j], field[i] })
 		for _, c := range field {
 			s, err := b.once(ctx, t, c)
 			switch {
