@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -79,6 +80,9 @@ func moduleAndArgs(cmd *cobra.Command, args []string) error {
 }
 
 func (o *runOptions) run(cmd *cobra.Command, logging *logging, args []string) error {
+	// This program waits for a Keep and computes next to nothing. With one P
+	// the Go runtime starts fewer threads, which the Keep's start then feels.
+	runtime.GOMAXPROCS(1)
 	env, dirs, err := o.parse(cmd)
 	if err != nil {
 		return err
