@@ -37,8 +37,9 @@ func main() {
 	if runtime.GOMAXPROCS(0) < 2 {
 		runtime.GOMAXPROCS(2)
 	}
-	// A closed standard output is the workload's to see, as EPIPE.
-	signal.Ignore(syscall.SIGPIPE)
+	// A closed standard output is the workload's to see, as EPIPE. On SIGQUIT
+	// the Go runtime would print its goroutines.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGQUIT)
 	os.Exit(run())
 }
 

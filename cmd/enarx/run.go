@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -194,47 +193,22 @@ func (o *runOptions) warnNil(warn func(string)) {
 	}
 }
 
-// stopGrace is how long a Keep may take to end when it is asked to.
-const stopGrace = 2 * time.Second
-
-// launch runs a Keep to its end. A signal that would end this program ends
-// the Keep first; the exit code is then the shell's for that signal.
+// launch runs a Keep to its end. There are no signal handlers: a signal that
+// ends this program ends it as any other, with the status that shells and
+// supervisors look for, and the kernel ends the Keep with it (internal/loader).
 func launch(l loader.Launch) error {
+	signal.Ignore(syscall.SIGQUIT) // the Go runtime would print its goroutines
 	k, err := loader.Start(context.Background(), l)
 	if err != nil {
 		return err
 	}
-	// Until here a signal ends this program, and the kernel the Keep with it.
-	signals := make(chan os.Signal, 4)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
-		if !signal.Ignored(s) { // nohup and background jobs stay as they are
-			signal.Notify(signals, s)
-		}
+	switch code, err := k.Wait(); {
+	case err != nil:
+		return err
+	case code != 0:
+		return exitCode(code)
 	}
-	var stopped syscall.Signal
-	for {
-		select {
-		case s := <-signals:
-			grace := stopGrace
-			if stopped != 0 { // asked twice
-				grace = 0
-			}
-			stopped = s.(syscall.Signal)
-			k.Stop(grace)
-			continue
-		case <-k.Done():
-		}
-		code, err := k.Wait()
-		switch {
-		case stopped != 0:
-			return exitCode(128 + int(stopped))
-		case err != nil:
-			return err
-		case code != 0:
-			return exitCode(code)
-		}
-		return nil
-	}
+	return nil
 }
 
 func isTerminal(f *os.File) bool {

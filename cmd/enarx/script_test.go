@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -95,7 +96,9 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	},
 }
 
-// TestSignals stops workloads that never would by themselves.
+// TestSignals stops workloads that never would by themselves. What counts is
+// the status that a shell shows, whether enarx saw its Keep end first, by the
+// same signal from the terminal, or was ended itself.
 func TestSignals(t *testing.T) {
 	enarx := need.Enarx(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
@@ -108,7 +111,8 @@ func TestSignals(t *testing.T) {
 }
 
 // interrupted starts a workload that spins, sends it sig once it does, and
-// returns the exit code. A terminal signals the whole group of processes.
+// returns the exit code as a shell has it. A terminal signals the whole group of
+// processes.
 func interrupted(t *testing.T, enarx string, sig syscall.Signal, group bool) int {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "spin.wasm")
@@ -141,5 +145,41 @@ func interrupted(t *testing.T, enarx string, sig syscall.Signal, group bool) int
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // a non-zero exit code is what is wanted
+	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
+		return 128 + int(status.Signal())
+	}
 	return cmd.ProcessState.ExitCode()
+}
+
+// TestQuitPrintsNoGoroutines: Ctrl-\ reaches enarx and its Keep, both Go
+// programs that would each show a stack trace.
+func TestQuitPrintsNoGoroutines(t *testing.T) {
+	enarx := need.Enarx(t)
+	path := filepath.Join(t.TempDir(), "spin.wasm")
+	if err := os.WriteFile(path, modules["spin"](0), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(enarx, "run", "--backend", "nil", "--no-cache", path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "hello\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGTERM} {
+		if err := syscall.Kill(-cmd.Process.Pid, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = cmd.Wait()
+	if stderr.Len() != 0 {
+		t.Errorf("printed %q", stderr.String())
+	}
 }
