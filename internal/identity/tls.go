@@ -5,12 +5,13 @@ package identity
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"sync"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
+
+	"enarx.dev/enarx/workload"
 )
 
 var (
@@ -99,20 +100,13 @@ func ParseCA(text []byte) (*x509.CertPool, error) {
 	if len(text) > maxCA {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrBadCA, maxCA)
 	}
-	pool, count := x509.NewCertPool(), 0
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("%w: a PEM block of type %q", ErrBadCA, block.Type)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%w: certificate %d: %w", ErrBadCA, count+1, err)
-		}
-		pool.AddCert(cert)
-		count++
+	certs, err := workload.ParseCA(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadCA, err)
 	}
-	if count == 0 {
-		return nil, fmt.Errorf("%w: no PEM certificate found", ErrBadCA)
+	pool := x509.NewCertPool()
+	for _, cert := range certs {
+		pool.AddCert(cert)
 	}
 	return pool, nil
 }
