@@ -41,6 +41,7 @@ demo: examples
 test: examples
 	CGO_ENABLED=1 CC=clang go test -race $$(go list ./workload/... ./internal/... | grep -v /lanes)
 	go test -timeout 15m . ./cmd/... ./examples/... ./internal/lanes/...
+	go -C bench test ./...
 
 check: build
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
