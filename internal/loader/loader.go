@@ -115,9 +115,6 @@ func (k *Keep) Stop(grace time.Duration) {
 	time.AfterFunc(grace, func() { k.process.signal(unix.SIGKILL) })
 }
 
-// Done is closed when the Keep has ended.
-func (k *Keep) Done() <-chan struct{} { return k.process.exited }
-
 // Wait waits for the Keep to end and returns its exit code.
 func (k *Keep) Wait() (code int, err error) {
 	status := k.process.wait()

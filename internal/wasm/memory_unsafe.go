@@ -3,7 +3,6 @@
 package wasm
 
 import (
-	"os"
 	"unsafe"
 
 	"github.com/tetratelabs/wazero/experimental"
@@ -52,18 +51,16 @@ func (l *linear) Reallocate(size uint64) []byte {
 	// Sound: reserved..reserved+max is one mapping that lives until Free, and
 	// size is at most max.
 	all := unsafe.Slice((*byte)(l.reserved), l.max)
-	want := (size + uint64(os.Getpagesize()) - 1) &^ (uint64(os.Getpagesize()) - 1)
-	want = min(want, l.max)
-	if want > l.committed {
-		grown := all[l.committed:want]
+	if size > l.committed { // whole pages of 64 KiB, so whole pages of the system
+		grown := all[l.committed:size]
 		if err := unix.Mprotect(grown, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 			return nil
 		}
-		if want >= hugeFrom {
+		if size >= hugeFrom {
 			// A hint: a kernel or shim without huge pages may refuse it.
-			_ = unix.Madvise(all[:want], unix.MADV_HUGEPAGE)
+			_ = unix.Madvise(all[:size], unix.MADV_HUGEPAGE)
 		}
-		l.committed = want
+		l.committed = size
 	}
 	return all[:size:size]
 }

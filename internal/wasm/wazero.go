@@ -15,6 +15,7 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 
 	"enarx.dev/enarx/internal/wasi"
+	"enarx.dev/enarx/workload"
 )
 
 // pageSize is the unit of linear memory, WebAssembly core 4.2.8.
@@ -49,8 +50,8 @@ func NewWazero(cfg Config) *Wazero {
 func (e *Wazero) Close() error { return e.runtime.Close(context.Background()) }
 
 func (e *Wazero) Compile(ctx context.Context, bin []byte) (Module, error) {
-	if err := checkHeader(bin); err != nil {
-		return nil, err
+	if err := workload.CheckModule(bin); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrModule, err)
 	}
 	if e.cfg.Workers > 1 && len(bin) >= workersFrom {
 		ctx = experimental.WithCompilationWorkers(ctx, e.cfg.Workers)
