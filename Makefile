@@ -14,20 +14,29 @@ IMAGE_FLAGS   := -trimpath -buildvcs=false
 IMAGE_LDFLAGS := -s -w -buildid=
 IMAGES        := internal/images/bin
 
+# The shim is linked where it runs, in the upper half of the address space: a
+# negative -T is that of its first page, less one for the ELF header.
+SHIM_LDFLAGS := -E main.start -T -0x7ffff000
+
 # Go rewrites or touches its output even when nothing changed; a copy made only
 # when the bytes differ keeps the old time stamp, and with it go's test cache.
 copy = @mkdir -p $(dir $(2)); cmp -s $(1) $(2) || install -m 0755 $(1) $(2)
 
-.PHONY: build images setup examples demo test check bench fuzz clean
+.PHONY: build images setup examples demo test test-kvm check bench fuzz clean
 
 build: images
 	go build -trimpath -buildvcs=false -ldflags "-s -w" -tags keepimages -o build/enarx ./cmd/enarx
 	$(call copy,build/enarx,bin/enarx)
+	@go run ./internal/loader/layout/show build/enarx-shim-kvm
 
 images:
 	$(IMAGE_ENV) go build $(IMAGE_FLAGS) -ldflags "$(IMAGE_LDFLAGS)" -o build/enarx-exec ./cmd/enarx-exec
 	$(call copy,build/enarx-exec,$(IMAGES)/enarx-exec)
 	@sha256sum < build/enarx-exec | cut -c1-64 > $(IMAGES)/enarx-exec.sha256
+	$(IMAGE_ENV) go build $(IMAGE_FLAGS) -ldflags "-buildid= $(SHIM_LDFLAGS)" -o build/enarx-shim-kvm.sym ./internal/shim/kvm
+	@go run ./internal/shim/gate build/enarx-shim-kvm.sym
+	$(IMAGE_ENV) go build $(IMAGE_FLAGS) -ldflags "$(IMAGE_LDFLAGS) $(SHIM_LDFLAGS)" -o build/enarx-shim-kvm ./internal/shim/kvm
+	$(call copy,build/enarx-shim-kvm,$(IMAGES)/enarx-shim-kvm)
 
 setup:
 	scripts/setup.sh
@@ -40,8 +49,16 @@ demo: examples
 
 test: examples
 	CGO_ENABLED=1 CC=clang go test -race $$(go list ./workload/... ./internal/... | grep -v /lanes)
-	go test -timeout 15m . ./cmd/... ./examples/... ./internal/lanes/...
+	go test -timeout 15m -skip '^TestKVM$$' . ./cmd/... ./examples/... ./internal/lanes/...
 	go -C bench test ./...
+	$(MAKE) --no-print-directory test-kvm
+
+# The KVM backend, on this machine's KVM or in an emulated machine. Not cached:
+# go does not see what a test builds.
+test-kvm: examples
+	@rm -f build/kvm.txt; code=0; \
+	go test -count=1 -timeout 2h -v -run '^TestKVM$$' ./internal/lanes || code=$$?; \
+	cat build/kvm.txt; exit $$code
 
 check: build
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
@@ -62,4 +79,4 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 clean:
-	rm -rf bin build $(IMAGES)/enarx-exec $(IMAGES)/enarx-exec.sha256
+	rm -rf bin build $(IMAGES)/enarx-exec $(IMAGES)/enarx-exec.sha256 $(IMAGES)/enarx-shim-kvm

@@ -32,8 +32,10 @@ copy_tree() {
 images=internal/images/bin
 
 agree() {
-	cmp "$work/one/$images/enarx-exec" "$work/a second, longer path/$images/enarx-exec" &&
-		cmp "$work/one/$images/enarx-exec.sha256" "$work/a second, longer path/$images/enarx-exec.sha256"
+	local image
+	for image in enarx-exec enarx-exec.sha256 enarx-shim-kvm; do
+		cmp "$work/one/$images/$image" "$work/a second, longer path/$images/$image" || return 1
+	done
 }
 
 first() { make --no-print-directory -s -C "$work/one" images "$@"; }
@@ -55,6 +57,7 @@ case ${1-} in
 		exit 1
 	fi
 	echo "repro: two builds agree: enarx-exec $(cat "$work/one/$images/enarx-exec.sha256")"
+	echo "repro: two builds agree: enarx-shim-kvm $(sha256sum < "$work/one/$images/enarx-shim-kvm" | cut -c1-64)"
 	;;
 --selftest)
 	first IMAGE_LDFLAGS="-s -w -buildid=$(date +%s%N)"

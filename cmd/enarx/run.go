@@ -79,9 +79,6 @@ func moduleAndArgs(cmd *cobra.Command, args []string) error {
 }
 
 func (o *runOptions) run(cmd *cobra.Command, logging *logging, args []string) error {
-	// This program waits for a Keep and computes next to nothing. With one P
-	// the Go runtime starts fewer threads, which the Keep's start then feels.
-	runtime.GOMAXPROCS(1)
 	env, dirs, err := o.parse(cmd)
 	if err != nil {
 		return err
@@ -95,15 +92,14 @@ func (o *runOptions) run(cmd *cobra.Command, logging *logging, args []string) er
 	if err != nil {
 		return err
 	}
+	runtime.GOMAXPROCS(loader.Procs(backend))
 	warn := func(text string) { diag.Warnf(cmd.ErrOrStderr(), "%s", text) }
 	p, err := openPackage(args[0], o.wasmcfgfile, warn)
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	if backend == loader.Nil {
-		o.warnNil(warn)
-	}
+	o.warn(backend, warn)
 	log, keepLevel := logging.open(cmd)
 	l := loader.Launch{
 		Backend: backend, Module: p.module, Config: p.config, Workload: p.workload, Folder: p.folder, Name: args[0],
@@ -112,7 +108,7 @@ func (o *runOptions) run(cmd *cobra.Command, logging *logging, args []string) er
 	if n := cmd.ArgsLenAtDash(); n >= 0 {
 		l.Args = append([]string{}, args[n:]...)
 	}
-	if backend == loader.Nil {
+	if !backend.TEE() {
 		l.Images = openCache("programs", loader.MaxImages, log)
 		if !o.noCache {
 			l.Modules = openCache("modules", loader.MaxModules, log)
@@ -180,11 +176,15 @@ func parseDir(arg string) (loader.Dir, error) {
 	return loader.Dir{Host: host, Guest: guest}, workload.CheckGuestPath(guest)
 }
 
-// warnNil says what a nil Keep does not do: once, and not to somebody who has
-// asked for it by name.
-func (o *runOptions) warnNil(warn func(string)) {
-	if o.backend == "" {
-		warn("no TEE in use: the nil backend protects nothing from this machine; --backend nil accepts that, --require-tee refuses it")
+// warn says what a Keep without a TEE does not do: once, and not to somebody
+// who has asked for it by name.
+func (o *runOptions) warn(backend loader.Backend, warn func(string)) {
+	if o.backend == "" && !backend.TEE() {
+		warn(fmt.Sprintf("no TEE in use: the %s backend protects nothing from this machine; --backend %s accepts that, --require-tee refuses it",
+			backend, backend))
+	}
+	if backend != loader.Nil {
+		return
 	}
 	for _, layer := range confine.Probe() {
 		if layer.Missing != "" {
@@ -197,11 +197,16 @@ func (o *runOptions) warnNil(warn func(string)) {
 // ends this program ends it as any other, with the status that shells and
 // supervisors look for, and the kernel ends the Keep with it (internal/loader).
 func launch(l loader.Launch) error {
-	signal.Ignore(syscall.SIGQUIT) // the Go runtime would print its goroutines
 	k, err := loader.Start(context.Background(), l)
+	return finish(k, err)
+}
+
+// finish waits for a Keep that was started, or was not.
+func finish(k *loader.Keep, err error) error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGQUIT) // the Go runtime would print its goroutines
 	switch code, err := k.Wait(); {
 	case err != nil:
 		return err

@@ -29,6 +29,12 @@ type Access struct {
 	// BindTCP and ConnectTCP are the ports a program may listen on and connect
 	// to. Kernels before ABI 4 cannot restrict them.
 	BindTCP, ConnectTCP []uint16
+	// AnyTCP leaves all ports open.
+	AnyTCP bool
+	// Thread is for a domain that one thread of a process enters, when others
+	// have domains of their own. Signals stay unrestricted then: kernels before
+	// 6.15 would keep the threads from signalling each other.
+	Thread bool
 }
 
 // Rights that Landlock handles, by the ABI that brought them; landlock(7).
@@ -85,6 +91,12 @@ func Restrict(access Access) (abi int, err error) {
 
 func restrict(abi int, access Access) error {
 	attr := handled(abi)
+	if access.AnyTCP {
+		attr.Handled_access_net = 0
+	}
+	if access.Thread {
+		attr.Scoped &^= unix.LANDLOCK_SCOPE_SIGNAL
+	}
 	ruleset, err := -1, error(unix.EINVAL)
 	if abi > 7 {
 		// Which ABI brought this right is not worth a table: ask.
@@ -111,7 +123,7 @@ func restrict(abi int, access Access) error {
 			return fmt.Errorf("allowing to read %s: %w", path, err)
 		}
 	}
-	if abi >= 4 {
+	if abi >= 4 && !access.AnyTCP {
 		if err := allowPorts(ruleset, unix.LANDLOCK_ACCESS_NET_BIND_TCP, access.BindTCP); err != nil {
 			return err
 		}

@@ -11,4 +11,7 @@ var (
 	execELF []byte
 	//go:embed bin/enarx-exec.sha256
 	execSHA256 string
+
+	//go:embed bin/enarx-shim-kvm
+	shimKVM []byte
 )

@@ -24,3 +24,12 @@ func Exec() (elf []byte, digest string, err error) {
 	}
 	return execELF, strings.TrimSpace(execSHA256), nil
 }
+
+// ShimKVM returns the ELF image of the shim of virtual machine Keeps, which must
+// not be modified.
+func ShimKVM() ([]byte, error) {
+	if len(shimKVM) == 0 {
+		return nil, diag.Hint(ErrNotBuilt, "build with `make build`, which leaves bin/enarx complete")
+	}
+	return shimKVM, nil
+}

@@ -7,4 +7,5 @@ package images
 var (
 	execELF    []byte
 	execSHA256 string
+	shimKVM    []byte
 )

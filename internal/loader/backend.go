@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"enarx.dev/enarx/internal/diag"
 )
@@ -33,7 +34,7 @@ var backends = []struct {
 }{
 	{SGX, func() string { return "this build has no SGX Keep yet" }},
 	{SEV, func() string { return "this build has no SEV-SNP Keep yet" }},
-	{KVM, func() string { return "this build has no KVM Keep yet" }},
+	{KVM, sync.OnceValue(noKVM)},
 	{Nil, func() string { return "" }},
 }
 

@@ -4,8 +4,9 @@
 // enarx-exec where a backend puts it, hands it the workload's files and the
 // document of internal/handover, and waits for its end.
 //
-// There is one backend so far, nil: an ordinary process, confined as far as
-// Linux allows (internal/confine). It protects the host from the workload, not
+// There are two backends so far. nil is an ordinary process, confined as far as
+// Linux allows (internal/confine). kvm is a virtual machine that holds that
+// program and our shim (internal/keep). Both protect the host from the workload, not
 // the workload from the host.
 package loader
 
@@ -16,8 +17,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"enarx.dev/enarx/workload"
 )
@@ -35,7 +34,7 @@ var (
 
 // Launch says what to run, and how.
 type Launch struct {
-	Backend Backend // only Nil is implemented; "" means Nil
+	Backend Backend // KVM or Nil; "" means Nil
 
 	// Image is the ELF file to run in the Keep; nil means the embedded
 	// enarx-exec.
@@ -69,19 +68,34 @@ type Dir struct {
 
 // Keep is a running Keep.
 type Keep struct {
-	process *process
-	pumps   sync.WaitGroup
-	cancel  context.CancelFunc
+	instance
+	pumps  sync.WaitGroup
+	cancel context.CancelFunc
 
 	mu   sync.Mutex
 	fail error // first thing that went wrong on this side
 }
 
+// instance is the started program of a Keep: a process or a virtual machine.
+type instance interface {
+	// limit bounds its resources; it has been given nothing yet. sockets and
+	// files are how many descriptors the workload may hold.
+	limit(sockets, files int) error
+	layers() []string   // what confines it, for the log
+	terminate()         // asks it to end
+	kill()              // ends it
+	gone() bool         // whether it has ended or is about to
+	wait() (int, error) // the exit code of the program
+}
+
 // Start starts a Keep. Cancelling ctx kills it. The files in l stay the
 // caller's, who closes them after Wait.
 func Start(ctx context.Context, l Launch) (*Keep, error) {
-	if l.Backend != "" && l.Backend != Nil {
-		return nil, Probe(l.Backend)
+	if l.Backend == "" {
+		l.Backend = Nil
+	}
+	if err := Probe(l.Backend); err != nil {
+		return nil, err
 	}
 	if l.Log == nil {
 		l.Log = slog.New(slog.DiscardHandler)
@@ -106,18 +120,18 @@ func (k *Keep) failed(err error) {
 		k.fail = err
 	}
 	k.mu.Unlock()
-	k.process.signal(unix.SIGKILL)
+	k.kill()
 }
 
 // Stop asks the Keep to end and, after grace, makes it.
 func (k *Keep) Stop(grace time.Duration) {
-	k.process.signal(unix.SIGTERM)
-	time.AfterFunc(grace, func() { k.process.signal(unix.SIGKILL) })
+	k.terminate()
+	time.AfterFunc(grace, k.kill)
 }
 
 // Wait waits for the Keep to end and returns its exit code.
 func (k *Keep) Wait() (code int, err error) {
-	status := k.process.wait()
+	code, err = k.wait()
 	k.cancel() // a pump may still be reading a large directory for nobody
 	k.pumps.Wait()
 	k.mu.Lock()
@@ -125,5 +139,5 @@ func (k *Keep) Wait() (code int, err error) {
 	if k.fail != nil {
 		return 1, k.fail
 	}
-	return exit(status)
+	return code, err
 }

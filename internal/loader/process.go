@@ -18,9 +18,9 @@ import (
 
 // process is a confined child process.
 type process struct {
-	pid    int
-	layers []string // what confines it, for the log
-	exited chan struct{}
+	pid      int
+	confined []string // by what, for the log
+	exited   chan struct{}
 
 	mu     sync.Mutex // held while signalling, so that pid is still the child's
 	over   bool       // the child has been waited for
@@ -83,13 +83,13 @@ func (p *process) restrict(access confine.Access) error {
 	if err := confine.NoNewPrivs(); err != nil {
 		return err
 	}
-	p.layers = append(p.layers, "no_new_privs")
+	p.confined = append(p.confined, "no_new_privs")
 	abi, err := confine.Restrict(access)
 	if err != nil {
 		return err
 	}
 	if abi > 0 {
-		p.layers = append(p.layers, "Landlock ABI "+strconv.Itoa(abi))
+		p.confined = append(p.confined, "Landlock ABI "+strconv.Itoa(abi))
 	}
 	return nil
 }
@@ -139,9 +139,15 @@ func (p *process) signal(s unix.Signal) {
 	}
 }
 
-func (p *process) wait() unix.WaitStatus {
+func (p *process) terminate()       { p.signal(unix.SIGTERM) }
+func (p *process) kill()            { p.signal(unix.SIGKILL) }
+func (p *process) layers() []string { return p.confined }
+
+func (p *process) limit(sockets, files int) error { return confine.Limits(p.pid, sockets, files) }
+
+func (p *process) wait() (int, error) {
 	<-p.exited
-	return p.status
+	return exit(p.status)
 }
 
 // gone says whether the child has ended or is about to.

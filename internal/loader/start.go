@@ -105,14 +105,14 @@ func (s *starter) start(ctx context.Context) (*Keep, error) {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	defer here.Close()
-	p, err := s.startProcess(append([]*os.File{s.stdio(0), s.stdio(1), s.stdio(2), there}, s.files...))
+	i, err := s.startInstance(append([]*os.File{s.stdio(0), s.stdio(1), s.stdio(2), there}, s.files...))
 	there.Close()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	k := &Keep{process: p}
+	k := &Keep{instance: i}
 	ctx, k.cancel = context.WithCancel(ctx)
-	context.AfterFunc(ctx, func() { p.signal(unix.SIGKILL) })
+	context.AfterFunc(ctx, i.kill)
 	closeAll(s.close) // or a pump would wait for this process's own copy of a pipe's end
 	s.close = nil
 
@@ -126,6 +126,14 @@ func (s *starter) start(ctx context.Context) (*Keep, error) {
 		k.pumps.Go(func() { pump(ctx, k) })
 	}
 	return k, nil
+}
+
+// startInstance starts the image where the backend puts it.
+func (s *starter) startInstance(files []*os.File) (instance, error) {
+	if s.Backend == KVM {
+		return s.startMachine(files)
+	}
+	return s.startProcess(files)
 }
 
 // startProcess starts the image, from memory where the disk that it lies on
@@ -157,10 +165,10 @@ func (s *starter) hand(k *Keep, here *os.File) error {
 	if s.Workload != nil && s.Workload.Limits.Sockets > 0 {
 		sockets = s.Workload.Limits.Sockets
 	}
-	if err := confine.Limits(k.process.pid, sockets, files); err != nil {
+	if err := k.limit(sockets, files); err != nil {
 		return fmt.Errorf("%w: %w", ErrLimits, err)
 	}
-	s.doc.Sandbox = append(k.process.layers, "resource limits")
+	s.doc.Sandbox = append(k.layers(), "resource limits")
 	data, err := handover.Encode(&s.doc)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrHand, err)
@@ -169,7 +177,7 @@ func (s *starter) hand(k *Keep, here *os.File) error {
 	if _, err = here.Write(data); err == nil {
 		err = unix.Shutdown(int(here.Fd()), unix.SHUT_WR)
 	}
-	if err != nil && !k.process.gone() {
+	if err != nil && !k.gone() {
 		return fmt.Errorf("%w: %w", ErrHand, err)
 	}
 	return nil // a process that has ended already says more by how it did

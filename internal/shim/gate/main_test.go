@@ -31,7 +31,7 @@ func TestInspect(t *testing.T) {
 		"  a.go:10\t0xffffffff80001005\t62f17c48\tVMOVUPS Z0, 0(AX)":                                          "uses AVX",
 		"TEXT enarx.dev/enarx/internal/shim/mem.init(SB) a.go":                                                "initialisation code",
 		"TEXT enarx.dev/enarx/internal/shim/mem.init.0(SB) a.go":                                              "initialisation code",
-		"TEXT enarx.dev/enarx/internal/shim/mem.(*Space).Init(SB) a.go":                                       "",
+		"TEXT enarx.dev/enarx/internal/shim/mem.(*frames).init(SB) a.go":                                      "",
 	} {
 		got := strings.Join(inspect([]byte(line+"\n"), packages), "\n")
 		if want == "" && got != "" || !strings.Contains(got, want) {

@@ -57,7 +57,11 @@ func source() (goLines, asmLines int, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("%s: %w", list, err)
 	}
-	for _, file := range strings.Fields(string(out)) {
+	for file := range strings.Lines(string(out)) {
+		file = strings.TrimSpace(file)
+		if file == "" {
+			continue
+		}
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return 0, 0, err

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sallyport
+
+// Report is what a Keep says when it aborts. Addresses in it are the shim's
+// own, which are in the image that everybody can read.
+type Report struct {
+	Vector, Error uint64 // of the exception, with AbortException
+	RIP, CS       uint64
+	RFLAGS, RSP   uint64
+	CR2, RBP      uint64
+	Index         uint64     // of the vCPU
+	Trace         [16]uint64 // return addresses, innermost first, 0 after the last
+}
+
+// ReportSize is the length of an encoded Report.
+const ReportSize = (9 + 16) * 8
+
+// Encode writes r to the first ReportSize bytes of data.
+func (r *Report) Encode(data []byte) bool {
+	if len(data) < ReportSize {
+		return false
+	}
+	put64(data, 0x00, r.Vector)
+	put64(data, 0x08, r.Error)
+	put64(data, 0x10, r.RIP)
+	put64(data, 0x18, r.CS)
+	put64(data, 0x20, r.RFLAGS)
+	put64(data, 0x28, r.RSP)
+	put64(data, 0x30, r.CR2)
+	put64(data, 0x38, r.RBP)
+	put64(data, 0x40, r.Index)
+	for i, addr := range r.Trace {
+		put64(data, 0x48+8*i, addr)
+	}
+	return true
+}
+
+// Decode reads r from the first ReportSize bytes of data. Every value is
+// possible: a report is shown, never acted on.
+func (r *Report) Decode(data []byte) bool {
+	if len(data) < ReportSize {
+		return false
+	}
+	r.Vector, r.Error = get64(data, 0x00), get64(data, 0x08)
+	r.RIP, r.CS = get64(data, 0x10), get64(data, 0x18)
+	r.RFLAGS, r.RSP = get64(data, 0x20), get64(data, 0x28)
+	r.CR2, r.RBP = get64(data, 0x30), get64(data, 0x38)
+	r.Index = get64(data, 0x40)
+	for i := range r.Trace {
+		r.Trace[i] = get64(data, 0x48+8*i)
+	}
+	return true
+}
