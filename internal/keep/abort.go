@@ -19,6 +19,7 @@ var abortTexts = map[uint64]string{
 	sallyport.AbortProgram:   "the arguments are malformed",
 	sallyport.AbortMemory:    "the shim itself has not enough memory",
 	sallyport.AbortInternal:  "a bug in the shim",
+	sallyport.AbortRandom:    "the processor gives no random numbers",
 }
 
 // vectors are the names of exceptions: Intel SDM volume 3, table 6-1.

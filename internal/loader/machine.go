@@ -85,6 +85,9 @@ func newMachine(cfg keep.Config, file *os.File) (*machine, error) {
 	if cfg.Memory, err = memoryLimit(); err != nil {
 		return nil, err
 	}
+	if cfg.Log != nil && cfg.Log.Enabled(context.Background(), slog.LevelDebug) {
+		cfg.Flags |= sallyport.FlagTrace
+	}
 	// A core file would put the Keep's memory on the disk. This process has
 	// nothing else to do, so its own limit may go.
 	if err := unix.Prlimit(0, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {

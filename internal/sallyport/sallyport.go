@@ -92,6 +92,7 @@ const (
 	AbortProgram   = 5     // the arguments at ArgsGPA are not what the boot page says
 	AbortMemory    = 6     // no memory for the shim itself
 	AbortInternal  = 7     // a bug of ours
+	AbortRandom    = 8     // the processor gives no random numbers
 	AbortLoad      = 0x100 // plus a LoadError: the program cannot be loaded
 )
 

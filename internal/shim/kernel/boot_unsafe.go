@@ -68,8 +68,7 @@ func (k *Kernel) load(t *Thread, m *Machine) {
 	k.makeVDSO(t, &m.Args)
 	entry, rsp, err := program.Load(&k.Space, t.Index, m.Exec, &m.Args, randomOnce)
 	if err != sallyport.LoadOK {
-		t.Frame.Error = uint64(err) // where the report says which
-		k.abort(t, sallyport.AbortProgram)
+		k.abort(t, sallyport.AbortLoad+uint64(err))
 	}
 	t.Frame.RIP, t.Frame.RSP = entry, rsp
 }

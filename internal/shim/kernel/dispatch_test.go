@@ -162,7 +162,7 @@ func TestGetrandom(t *testing.T) {
 		u.sys(abi.SYS_GETRANDOM, page, 8, 0)
 		t.Error("went on without random numbers")
 	})
-	if got, want := m.end(), fmt.Sprintf("[254 %d]", sallyport.AbortInternal); got != want {
+	if got, want := m.end(), fmt.Sprintf("[254 %d]", sallyport.AbortRandom); got != want {
 		t.Errorf("end: %s, want %s", got, want)
 	}
 }

@@ -27,7 +27,7 @@ func (k *Kernel) random(t *Thread) uint64 {
 		}
 		k.hooks.Pause()
 	}
-	k.abort(t, sallyport.AbortInternal)
+	k.abort(t, sallyport.AbortRandom)
 	return 0
 }
 

@@ -54,21 +54,27 @@ func enter(c *cpu) {
 		keep.Enter(&c.thread)
 		return
 	}
-	if !protected() || !readBoot() {
-		c.thread.Port.Call(sallyport.OpAbort, sallyport.AbortBoot, 0, 0, 0, 0, 0)
+	code := uint64(sallyport.AbortBoot)
+	if protected() {
+		code = readBoot()
+	}
+	if code != 0 {
+		c.thread.Port.Call(sallyport.OpAbort, code, 0, 0, 0, 0, 0)
 		halt()
 	}
 	keep.Boot(&c.thread, &boot, &machine, &hooks)
 }
 
-// readBoot takes in what the host says of the machine.
-func readBoot() (ok bool) {
-	if boot, ok = sallyport.DecodeBoot(bytesAt(mem.DirectBase+sallyport.BootGPA, sallyport.PageSize)); !ok {
-		return false
+// readBoot takes in what the host says of the machine. It returns why that is
+// unusable, as a code of OpAbort, or 0.
+func readBoot() (code uint64) {
+	var ok bool
+	if boot, ok = sallyport.DecodeBoot(bytesAt(mem.DirectBase+sallyport.BootGPA, sallyport.PageSize)); !ok || boot.ExecGPA != sallyport.ExecGPA {
+		return sallyport.AbortBoot
 	}
 	copy(args[:], bytesAt(mem.DirectBase+sallyport.ArgsGPA, sallyport.ArgsSize))
-	if boot.ExecGPA != sallyport.ExecGPA || !boot.CheckArgs(args[:]) {
-		return false
+	if !boot.CheckArgs(args[:]) {
+		return sallyport.AbortProgram
 	}
 	machine.Direct = at(mem.DirectBase)
 	machine.Root = readCR3()
@@ -77,7 +83,7 @@ func readBoot() (ok bool) {
 	machine.Args.Blob = args[:boot.ArgsLength]
 	machine.Args.HWCap = features()
 	machine.Args.Argc, machine.Args.Envc = boot.Argc, boot.Envc
-	return true
+	return 0
 }
 
 // trap is called on every entry from ring 3.
