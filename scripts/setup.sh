@@ -3,7 +3,9 @@
 # Installs what `make demo` and `make test` need besides Go, git and make, on Debian
 # and Ubuntu: a C compiler for WebAssembly (clang, lld, wasi-libc and clang's
 # run-time library of the same version), the text format's assembler (wabt), and
-# Node.js with npm for AssemblyScript. Says nothing when all is there.
+# Node.js with npm for AssemblyScript. And for tests of the KVM Keep: QEMU, a kernel
+# to boot in it (kernel.sh), and a C compiler for static Linux programs (musl). Says
+# nothing when all is there.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -30,6 +32,11 @@ missing() {
 	has wat2wasm || echo wabt
 	has node || echo nodejs
 	has npm || echo npm
+	has qemu-system-x86_64 || echo qemu-system-x86
+	has musl-gcc || echo musl-tools
+	has as || echo binutils
+	has xz || echo xz-utils # kernel.sh; newer kernels' modules
+	has zstd || echo zstd   # kernel.sh; Ubuntu's modules
 	[ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 
@@ -57,6 +64,8 @@ if ! links_wasm; then
 	apt_install "libclang-rt-$major-dev-wasm32"
 	links_wasm || die "clang cannot link for wasm32-wasi; try: echo 'int main(void){}' | clang --target=wasm32-wasi --sysroot=/usr -x c - -o /dev/null"
 fi
+
+"$root/scripts/kernel.sh"
 
 # AssemblyScript goes into build/, as package-lock.json pins it.
 make --no-print-directory -s -C "$root/examples" setup

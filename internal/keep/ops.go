@@ -201,6 +201,6 @@ func (c *cpu) log(level, length uint64) {
 	}
 	text := make([]byte, min(length, maxLogLine))
 	copy(text, sallyport.Data(c.block))
-	levels := []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
-	k.log.Log(context.Background(), levels[min(level, uint64(len(levels)-1))], "shim", "text", diag.Clean(string(text)), "vcpu", c.index)
+	severity := max(min(int64(level), int64(slog.LevelError)), int64(slog.LevelDebug))
+	k.log.Log(context.Background(), slog.Level(severity), "shim", "text", diag.Clean(string(text)), "vcpu", c.index)
 }

@@ -15,14 +15,15 @@ import (
 // a Keep is made of. Some nested and paravirtual ones are like that.
 var ErrUnusable = errors.New("present but unusable")
 
-// UnusableError is what Probe returns for a KVM that does not run its guest.
+// UnusableError is what Probe returns for a KVM that does not run its guest. Its
+// text is for people; how the failure showed is for a log.
 type UnusableError struct {
 	Failure string // what does not work: "guest SYSCALL not delivered"
 	Cause   error  // how that showed, with registers: for a log
 }
 
 func (e *UnusableError) Error() string {
-	return fmt.Sprintf("%v: %s: %v", ErrUnusable, e.Failure, e.Cause)
+	return fmt.Sprintf("%v: %s", ErrUnusable, e.Failure)
 }
 func (e *UnusableError) Unwrap() []error { return []error{ErrUnusable, e.Cause} }
 

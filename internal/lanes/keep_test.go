@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"enarx.dev/enarx/internal/need"
 )
 
 // ended is what one program did.
@@ -27,9 +29,9 @@ func run(t *testing.T, enarx string, limit time.Duration, args ...string) ended 
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, enarx, append([]string{"run", "--backend", "nil"}, args...)...)
+	cmd := exec.CommandContext(ctx, enarx, append([]string{"run", "--backend", need.Backend()}, args...)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = 10 * time.Second
+	cmd.WaitDelay = need.Scale(10 * time.Second)
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		t.Fatalf("still running after %v\nstdout:\n%s\nstderr:\n%s", limit, tail(stdout.String()), tail(stderr.String()))

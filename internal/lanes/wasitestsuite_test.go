@@ -84,7 +84,7 @@ func runSuiteProgram(t *testing.T, enarx, program string) {
 	if len(spec.Args) > 0 {
 		args = append(append(args, "--"), spec.Args...)
 	}
-	got := run(t, enarx, 2*time.Minute, args...)
+	got := run(t, enarx, need.Scale(2*time.Minute), args...)
 	if got.code != spec.ExitCode {
 		t.Errorf("exit code %d, not %d", got.code, spec.ExitCode)
 	}

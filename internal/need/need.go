@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
+	"time"
 )
 
 // Root returns the top folder of this module.
@@ -28,7 +30,7 @@ func Enarx(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(Root(t), "bin", "enarx")
 	if _, err := os.Stat(path); err != nil {
-		missing(t, "bin/enarx is not built: run `make build`")
+		Missing(t, "bin/enarx is not built: run `make build`")
 	}
 	return path
 }
@@ -38,12 +40,44 @@ func Tool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		missing(t, name+" is not installed: run `make setup`")
+		Missing(t, name+" is not installed: run `make setup`")
 	}
 	return path
 }
 
-func missing(t testing.TB, why string) {
+// KVM is for tests that start virtual machines. They run where ENARX_TEST_KVM=1
+// says that KVM works: in internal/lanes TestKVM, directly or in an emulated machine.
+func KVM(t testing.TB) {
+	t.Helper()
+	if os.Getenv("ENARX_TEST_KVM") != "1" {
+		t.Skip("skipped: needs a usable KVM: run by internal/lanes TestKVM (make test-kvm)")
+	}
+}
+
+// Backend returns the backend whose Keeps are to be tested.
+func Backend() string {
+	if name := os.Getenv("ENARX_TEST_BACKEND"); name != "" {
+		return name
+	}
+	return "nil"
+}
+
+// Emulated reports whether the test runs in the machine of internal/lanes/emulated:
+// nothing can be compiled there, and nothing about time be concluded.
+func Emulated() bool { return os.Getenv("ENARX_TEST_SLOW") != "" }
+
+// Scale returns a limit for d of work on an ordinary machine: d, or as many times
+// d as ENARX_TEST_SLOW says that this machine is slower.
+func Scale(d time.Duration) time.Duration {
+	if factor, err := strconv.Atoi(os.Getenv("ENARX_TEST_SLOW")); err == nil && factor > 1 {
+		return d * time.Duration(factor)
+	}
+	return d
+}
+
+// Missing skips the test because of something that `make setup` installs, or fails it
+// where that is promised.
+func Missing(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatal(why)

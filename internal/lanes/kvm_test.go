@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lanes
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"enarx.dev/enarx/internal/kvm"
+	"enarx.dev/enarx/internal/lanes/emulated"
+	"enarx.dev/enarx/internal/need"
+)
+
+// slowdown is what limits are multiplied with in the emulated machine. Most programs
+// are less slow there, but it is not the only thing that runs.
+const slowdown = 10
+
+// A place is where tests of the KVM backend run: here, or in an emulated machine.
+type place struct {
+	cfg     emulated.Config
+	machine *emulated.Machine // nil: here, or not booted yet
+	here    bool
+	env     map[string]string
+}
+
+// TestKVM runs everything that needs KVM: the tests of packages that ask need.KVM
+// for it, and every session, example and foreign program that the nil backend runs,
+// with the kvm backend. It runs on this machine's own KVM if that passes the probe.
+func TestKVM(t *testing.T) {
+	start := time.Now()
+	p := findPlace(t)
+	var total tally
+	for _, j := range jobs(t) {
+		began := time.Now()
+		var count tally
+		ran := false
+		ok := t.Run(j.name, func(t *testing.T) {
+			ran = true
+			p.ready(t)
+			j.run(t, p, &count)
+		})
+		if !ran {
+			continue // not among those that -run names
+		}
+		if !ok && count.failed == 0 {
+			count.failed = 1 // it ended in a way that shows in no test of its own
+		}
+		total.passed += count.passed
+		total.failed += count.failed
+		fmt.Printf("kvm: %-24s %4d passed, %d failed, %.0f s\n", j.name, count.passed, count.failed, time.Since(began).Seconds())
+	}
+	line := fmt.Sprintf("kvm: %d passed, %d failed, %.0f s\n", total.passed, total.failed, time.Since(start).Seconds())
+	// make test-kvm prints this last, after what go test has to say.
+	if err := os.WriteFile(filepath.Join(need.Root(t), "build", "kvm.txt"), []byte(line), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type tally struct{ passed, failed int }
+
+// findPlace decides where to run, says so, and boots the machine if it takes one.
+func findPlace(t *testing.T) *place {
+	t.Helper()
+	p := &place{
+		cfg: emulated.Config{Root: need.Root(t)},
+		env: map[string]string{"ENARX_TEST_KVM": "1", "ENARX_TEST_BACKEND": "kvm", "ENARX_BACKEND": "kvm"},
+	}
+	unusable := kvm.Probe(t.Context())
+	if unusable == nil {
+		p.here = true
+		fmt.Println("kvm: directly on this machine's KVM")
+		return p
+	}
+	need.Tool(t, "qemu-system-x86_64")
+	p.env["ENARX_TEST_SLOW"] = strconv.Itoa(slowdown)
+	t.Cleanup(func() {
+		if p.machine != nil {
+			p.machine.Close()
+		}
+	})
+	began := time.Now()
+	p.ready(t)
+	fmt.Printf("kvm: in an emulated machine (QEMU TCG, kernel %s, booted in %.1f s), for this machine's KVM is no use: %.80v\n",
+		p.machine.Kernel(), time.Since(began).Seconds(), unusable)
+	return p
+}
+
+// ready boots a machine if there is none, or if the last job brought it down.
+func (p *place) ready(t *testing.T) {
+	t.Helper()
+	if p.here || p.machine != nil && !p.machine.Gone() {
+		return
+	}
+	if p.machine != nil {
+		p.machine.Close()
+	}
+	var err error
+	if p.machine, err = emulated.Start(t.Context(), p.cfg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put makes files and folders of this machine available.
+func (p *place) put(t *testing.T, paths ...string) {
+	t.Helper()
+	if p.here {
+		return
+	}
+	if err := p.machine.Put(t.Context(), paths...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// program is one command to run in a place.
+type program struct {
+	argv  []string
+	dir   string
+	env   map[string]string
+	stdin string
+	limit time.Duration
+}
+
+// scale is [need.Scale] for the place.
+func (p *place) scale(d time.Duration) time.Duration {
+	if p.here {
+		return d
+	}
+	return d * slowdown
+}
+
+// run returns what the program did. It fails the test if it does not end by itself.
+func (p *place) run(t *testing.T, what program) ended {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), what.limit)
+	defer cancel()
+	env := maps.Clone(p.env)
+	maps.Copy(env, what.env)
+	var stdout, stderr bytes.Buffer
+	// For whoever wonders what takes so long.
+	log, err := os.Create(filepath.Join(need.Root(t), "build", "kvm.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	c := emulated.Command{
+		Argv: what.argv, Dir: what.dir, Env: env, Stdin: strings.NewReader(what.stdin),
+		Stdout: io.MultiWriter(&stdout, log), Stderr: io.MultiWriter(&stderr, log),
+	}
+	var code int
+	if p.here {
+		code, err = runHere(ctx, c)
+	} else {
+		code, err = p.machine.Run(ctx, c)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v\nstdout:\n%s\nstderr:\n%s", what.argv[0], err, tail(stdout.String()), tail(stderr.String()))
+	}
+	return ended{code, stdout.String(), stderr.String()}
+}
+
+// runHere does on this machine what [emulated.Machine.Run] does in that one.
+func runHere(ctx context.Context, c emulated.Command) (int, error) {
+	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Dir, c.Stdin, c.Stdout, c.Stderr
+	cmd.Env = os.Environ()
+	for key, value := range c.Env {
+		cmd.Env = append(cmd.Env, key+"="+value)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		return 0, err
+	}
+	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
+		return 128 + int(status.Signal()), nil
+	}
+	return cmd.ProcessState.ExitCode(), nil
+}
+
+// build runs a compiler, which no place but this machine has.
+func build(t *testing.T, dir string, argv ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, tail(out.String()))
+	}
+}
+
+func (p *place) mkdir(t *testing.T, dir string) {
+	t.Helper()
+	if p.here {
+		return
+	}
+	if err := p.machine.Mkdir(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+}
