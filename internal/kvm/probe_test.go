@@ -5,6 +5,7 @@ package kvm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -38,7 +39,7 @@ func TestProbeHere(t *testing.T) {
 	default:
 		t.Error(err)
 	}
-	t.Logf("%v", err)
+	t.Log(err)
 	if after := descriptors(t); after != before {
 		t.Errorf("%d descriptors, before %d", after, before)
 	}
@@ -85,8 +86,16 @@ func TestProbe(t *testing.T) {
 			limit = time.Second
 		}
 		err := sys.probe(t.Context(), limit, func(mem []byte) { copy(mem[tt.at:], tt.bytes) })
-		if want := "present but unusable: " + tt.want; err == nil || !errors.Is(err, ErrUnusable) || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", name, err, want)
+		unusable, ok := errors.AsType[*UnusableError](err)
+		if !ok || !errors.Is(err, ErrUnusable) {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := fmt.Sprintf("%s: %v", unusable.Failure, unusable.Cause); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+		if want := "present but unusable: " + unusable.Failure; err.Error() != want {
+			t.Errorf("%s: the text is %q, want %q", name, err, want)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
