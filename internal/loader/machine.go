@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -88,6 +89,9 @@ func newMachine(cfg keep.Config, file *os.File) (*machine, error) {
 	if cfg.Log != nil && cfg.Log.Enabled(context.Background(), slog.LevelDebug) {
 		cfg.Flags |= sallyport.FlagTrace
 	}
+	if steadyTSC() {
+		cfg.Flags |= sallyport.FlagSteadyTSC
+	}
 	// A core file would put the Keep's memory on the disk. This process has
 	// nothing else to do, so its own limit may go.
 	if err := unix.Prlimit(0, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
@@ -117,6 +121,13 @@ func memoryLimit() (uint64, error) {
 	}
 	total := info.Totalram * uint64(info.Unit)
 	return min(max(total/sallyport.HeapChunk*sallyport.HeapChunk, sallyport.MinHeap), sallyport.MaxHeap), nil
+}
+
+// steadyTSC says whether this kernel trusts its time stamp counters so far as to use
+// them for its own clock. Where it does not, KVM lets those of vCPUs drift apart.
+func steadyTSC() bool {
+	source, err := os.ReadFile("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+	return err == nil && strings.TrimSpace(string(source)) == "tsc"
 }
 
 // limit has nothing left to do: descriptors are handles that the Keep counts

@@ -18,8 +18,9 @@ const (
 
 // Flags of the boot page.
 const (
-	FlagTrace = 1 << 0 // log the system calls that the shim refuses
-	flagsAll  = FlagTrace
+	FlagTrace     = 1 << 0 // log the system calls that the shim refuses
+	FlagSteadyTSC = 1 << 1 // the time stamp counters of all vCPUs agree
+	flagsAll      = FlagTrace | FlagSteadyTSC
 )
 
 const (

@@ -24,8 +24,9 @@ import (
 const program = "qemu-system-x86_64"
 
 // commandLine is the kernel's: say only what is wrong, and end at once when
-// something is. Mitigations would only cost time.
-const commandLine = "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 reboot=t mitigations=off"
+// something is. Mitigations would only cost time. The emulated time stamp counters
+// are the host's one, which the kernel cannot know.
+const commandLine = "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 reboot=t mitigations=off tsc=reliable"
 
 // qemu is the emulator's process.
 type qemu struct {

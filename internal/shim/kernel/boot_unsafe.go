@@ -45,6 +45,7 @@ func (k *Kernel) Start(t *Thread, b *sallyport.Boot, m *Machine, h *Hooks) {
 		k.ncpu = k.limit
 	}
 	k.trace = b.Flags&sallyport.FlagTrace != 0
+	k.steady = b.Flags&sallyport.FlagSteadyTSC != 0
 	k.live, k.lastTID = 1, pid
 	t.tid.Store(pid)
 	t.sig.alt.flags = ssDisable
@@ -65,7 +66,9 @@ func (k *Kernel) Start(t *Thread, b *sallyport.Boot, m *Machine, h *Hooks) {
 
 // load brings the program into user space, with the vDSO.
 func (k *Kernel) load(t *Thread, m *Machine) {
-	k.makeVDSO(t, &m.Args)
+	if k.steady {
+		k.makeVDSO(t, &m.Args)
+	}
 	entry, rsp, err := program.Load(&k.Space, t.Index, m.Exec, &m.Args, randomOnce)
 	if err != sallyport.LoadOK {
 		k.abort(t, sallyport.AbortLoad+uint64(err))
@@ -73,7 +76,9 @@ func (k *Kernel) load(t *Thread, m *Machine) {
 	t.Frame.RIP, t.Frame.RSP = entry, rsp
 }
 
-// makeVDSO makes the two pages of the vDSO. A program can do without.
+// makeVDSO makes the two pages of the vDSO. A program can do without, and must
+// where the counters of two vCPUs may differ: a system call goes through a clock
+// that all of them share and that never goes backwards.
 func (k *Kernel) makeVDSO(t *Thread, args *program.Args) {
 	data, ok := k.Space.AllocFrame(t.Index)
 	if !ok {

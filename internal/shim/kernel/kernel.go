@@ -141,6 +141,7 @@ type Kernel struct {
 	limit   uint32        // most vCPUs that the host gives
 	ncpu    uint32        // CPUs that the program is told of
 	trace   bool          // log calls that are not there
+	steady  bool          // the TSCs of all vCPUs agree
 	live    uint32        // threads of the program, under mu
 	lastTID uint32        // under mu
 	ending  atomic.Uint32 // threads in exit that still have their vCPU
