@@ -12,7 +12,7 @@
 // is a command's result or the workload's own; everything else goes to
 // standard error as "enarx: error: …", "enarx: warning: …" or "enarx: hint: …"
 // lines. The exit code is 1 for an error, 2 for a wrong command line, and for
-// `enarx run` that of the workload.
+// `enarx run` that of the workload, or 254 when its Keep came to grief.
 package main
 
 import (
@@ -42,8 +42,20 @@ func enarx(args []string, stdout, stderr io.Writer) int {
 	if errors.Is(err, errUsage) {
 		return 2
 	}
+	if ended, ok := errors.AsType[endedError](err); ok {
+		return ended.code
+	}
 	return 1
 }
+
+// endedError is an error of a Keep that had started, with an exit code that
+// says so to a script: 254 when its shim gave up.
+type endedError struct {
+	error
+	code int
+}
+
+func (e endedError) Unwrap() error { return e.error }
 
 // exitCode is the way a workload's exit code leaves a command. It is not
 // printed: whatever there was to say has been said.

@@ -208,6 +208,8 @@ func finish(k *loader.Keep, err error) error {
 	}
 	signal.Ignore(syscall.SIGQUIT) // the Go runtime would print its goroutines
 	switch code, err := k.Wait(); {
+	case err != nil && code > 1:
+		return endedError{err, code}
 	case err != nil:
 		return err
 	case code != 0:

@@ -45,7 +45,7 @@ func abortError(code uint64, r *sallyport.Report) error {
 		if n := code - sallyport.AbortLoad; n < 1<<32 {
 			why = sallyport.LoadError(n).Text()
 		}
-		return fmt.Errorf("%w: the program cannot be started: %s", ErrAbort, why)
+		return fmt.Errorf("%w: %s", ErrProgram, why)
 	}
 	text, ok := abortTexts[code]
 	if !ok {

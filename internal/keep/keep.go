@@ -32,10 +32,15 @@ var (
 	ErrProtocol = errors.New("keep: the shim broke the protocol")
 	ErrAbort    = errors.New("keep: the shim gave up")
 	ErrKilled   = errors.New("keep: killed")
+	ErrProgram  = errors.New("keep: the program cannot be started")
 )
 
-// AbortCode is the exit code of a Keep that did not end by itself.
-const AbortCode = 254
+// AbortCode is the exit code of a Keep that did not end by itself, and
+// ProgramCode that of one whose program is none.
+const (
+	AbortCode   = 254
+	ProgramCode = 1
+)
 
 // Region is memory of the guest that is there from the start, besides the heap
 // and the shared slots. Each is one memory slot of KVM, page aligned.

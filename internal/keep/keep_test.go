@@ -353,7 +353,7 @@ func TestHostile(t *testing.T) {
 		"no memory":           {[]line{{opLoad, sallyport.HeapGPA + sallyport.MinHeap}}, ErrRun, "does not exist"},
 		"all halted":          {nil, ErrRun, "every vCPU has halted"},
 		"unknown abort":       {[]line{{opCall, sallyport.OpAbort, 99}}, ErrAbort, "unknown code 0x63"},
-		"unknown load error":  {[]line{{opCall, sallyport.OpAbort, sallyport.AbortLoad + 0xffff}}, ErrAbort, "cannot be started"},
+		"unknown load error":  {[]line{{opCall, sallyport.OpAbort, sallyport.AbortLoad + 0xffff}}, ErrProgram, "cannot be started"},
 		"far load error":      {[]line{{opCall, sallyport.OpAbort, ^uint64(0)}}, ErrAbort, "unknown reason"},
 		"block taken already": {[]line{{opCall, sallyport.OpYield}, {opCall, sallyport.OpSpawn}, {opWait, testWords, 1}}, ErrProtocol, "vCPU 1 uses block 0"},
 		"exception": {[]line{
@@ -364,7 +364,11 @@ func TestHostile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, guestConfig(tt.script, []line{{opOut, 0, sallyport.ExitPort}}))
 			code, err := g.ends()
-			if code != AbortCode || !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+			want := AbortCode
+			if tt.want == ErrProgram {
+				want = ProgramCode
+			}
+			if code != want || !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("%d, %v; want %v … %s", code, err, tt.want, tt.text)
 			}
 		})

@@ -77,7 +77,12 @@ func (c *cpu) op() (ret int64, err error) {
 		k.end(exitCode(a[0], a[1]), nil)
 		return 0, nil // main's loop sees that it is over
 	case sallyport.OpAbort:
-		k.end(AbortCode, c.abort(a[0]))
+		err := c.abort(a[0])
+		if errors.Is(err, ErrProgram) {
+			k.end(ProgramCode, err)
+		} else {
+			k.end(AbortCode, err)
+		}
 		return 0, nil
 	}
 	return -int64(syscall.ENOSYS), nil

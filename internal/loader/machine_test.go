@@ -289,7 +289,7 @@ func TestExecRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, err := k.Wait(); code != keep.AbortCode || !errors.Is(err, keep.ErrAbort) || !strings.Contains(err.Error(), "it is not an ELF file") {
+	if code, err := k.Wait(); code != keep.ProgramCode || !errors.Is(err, keep.ErrProgram) || !strings.Contains(err.Error(), "it is not an ELF file") {
 		t.Errorf("a script: %d, %v", code, err)
 	}
 }

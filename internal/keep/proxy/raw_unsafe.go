@@ -145,11 +145,11 @@ func onOption(fd int, level, name uint64, value *uint64, length uint64) int64 {
 	return result(0, errno)
 }
 
-// pendingError reads and clears a socket's error.
-func pendingError(fd int) int64 {
+// option reads an option that is a number and never negative.
+func option(fd int, level, name uint64) int64 {
 	var value int32
 	length := uint32(4)
-	_, _, errno := syscall.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ERROR,
+	_, _, errno := syscall.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(&value)), uintptr(unsafe.Pointer(&length)), 0)
 	return result(uintptr(max(value, 0)), errno)
 }

@@ -56,10 +56,11 @@ func (p *Proxy) onSocket(data []byte, fd int, req *sallyport.Request) int64 {
 	case unix.SYS_SETSOCKOPT:
 		return setOption(data, fd, a[1], a[2], a[3])
 	}
-	if a[1] != unix.SOL_SOCKET || a[2] != unix.SO_ERROR {
+	// Numbers may be read if they may be set; and the pending error.
+	if optionSize(a[1], a[2]) != 4 && !(a[1] == unix.SOL_SOCKET && a[2] == unix.SO_ERROR) {
 		return -int64(unix.ENOPROTOOPT)
 	}
-	return pendingError(fd)
+	return option(fd, a[1], a[2])
 }
 
 // withAddress makes a call whose argument is the address in the block.
