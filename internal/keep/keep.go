@@ -46,10 +46,16 @@ const (
 // and the shared slots. Each is one memory slot of KVM, page aligned.
 type Region struct {
 	GPA, Size uint64
-	Data      []byte   // copied to its start; the rest is zero
-	File      *os.File // instead of Data: mapped, private to the Keep
+	Parts     []Part   // copied into it; the rest is zero
+	File      *os.File // instead of Parts: mapped, private to the Keep
 	Offset    int64    // of the mapping in File, page aligned
 	ReadOnly  bool     // the guest cannot write
+}
+
+// Part is bytes at an offset in a region.
+type Part struct {
+	Offset uint64
+	Data   []byte
 }
 
 // Config is what a Keep is made of.
@@ -59,7 +65,7 @@ type Config struct {
 
 	// Regions are the initial memory, without what New makes itself: the boot
 	// page at sallyport.BootGPA and the strings after it (which must lie in
-	// one region with Data), the heap, and the shared slots.
+	// one region with Parts), the heap, and the shared slots.
 	Regions []Region
 
 	// ExecGPA and ExecSize say where among the Regions the program's ELF file

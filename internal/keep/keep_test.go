@@ -22,7 +22,7 @@ import (
 func guestConfig(scripts ...[]line) Config {
 	return Config{
 		Start:    kvm.Start{Entry: testKernel, CR3: testPML4},
-		Regions:  []Region{{GPA: testBase, Size: testEnd - testBase, Data: guestMemory(scripts...)}},
+		Regions:  []Region{{GPA: testBase, Size: testEnd - testBase, Parts: []Part{{Data: guestMemory(scripts...)}}}},
 		ExecGPA:  sallyport.ExecGPA,
 		ExecSize: 1,
 		Args:     []string{"test", "ä"},

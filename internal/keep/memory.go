@@ -37,12 +37,15 @@ func (r *Region) check() error {
 		return fmt.Errorf("%#x bytes at %#x are not whole pages", r.Size, r.GPA)
 	case r.GPA+r.Size < r.GPA || r.GPA+r.Size > sallyport.HeapGPA:
 		return fmt.Errorf("%#x bytes at %#x reach into the heap", r.Size, r.GPA)
-	case r.File != nil && r.Data != nil:
+	case r.File != nil && r.Parts != nil:
 		return errors.New("both data and a file")
-	case uint64(len(r.Data)) > r.Size:
-		return fmt.Errorf("%d bytes of data for %d", len(r.Data), r.Size)
 	case r.Offset%sallyport.PageSize != 0:
 		return fmt.Errorf("offset %#x in the file is not a whole page", r.Offset)
+	}
+	for _, p := range r.Parts {
+		if p.Offset > r.Size || uint64(len(p.Data)) > r.Size-p.Offset {
+			return fmt.Errorf("%d bytes of data at %#x of %#x", len(p.Data), p.Offset, r.Size)
+		}
 	}
 	return nil
 }
@@ -83,7 +86,9 @@ func (r *Region) mmap() ([]byte, error) {
 	if r.File == nil {
 		mem, err := anonymous(r.Size)
 		if err == nil {
-			copy(mem, r.Data)
+			for _, p := range r.Parts {
+				copy(mem[p.Offset:], p.Data)
+			}
 		}
 		return mem, err
 	}

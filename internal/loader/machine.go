@@ -73,14 +73,14 @@ func newMachine(cfg keep.Config, file *os.File) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	low := make([]byte, img.End(layout.Normal))
+	var parts []keep.Part
 	for _, r := range img.Regions {
-		copy(low[min(r.GPA, uint64(len(low))):], r.Data)
+		parts = append(parts, keep.Part{Offset: r.GPA, Data: r.Data})
 	}
 	cfg.ExecGPA = layout.ExecGPA
 	cfg.Start = kvm.Start{Entry: img.Entry, CR3: img.CR3}
 	cfg.Regions = []keep.Region{
-		{GPA: 0, Size: layout.LowSize, Data: low},
+		{GPA: 0, Size: layout.LowSize, Parts: parts},
 		{GPA: layout.ExecGPA, Size: roundUp(cfg.ExecSize, layout.PageSize), File: file, ReadOnly: true},
 	}
 	if cfg.Memory, err = memoryLimit(); err != nil {

@@ -130,6 +130,8 @@ func TestRefusals(t *testing.T) {
 		{"option: filter", unix.SYS_SETSOCKOPT, []uint64{tcp, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, 8}, unix.ENOPROTOOPT},
 		{"option: length", unix.SYS_SETSOCKOPT, []uint64{tcp, unix.SOL_SOCKET, unix.SO_REUSEADDR, 8}, unix.ENOPROTOOPT},
 		{"option read", unix.SYS_GETSOCKOPT, []uint64{tcp, unix.SOL_SOCKET, unix.SO_PEERCRED}, unix.ENOPROTOOPT},
+		{"option read: not a number", unix.SYS_GETSOCKOPT, []uint64{tcp, unix.SOL_SOCKET, unix.SO_LINGER}, unix.ENOPROTOOPT},
+		{"option read: everything", unix.SYS_GETSOCKOPT, []uint64{tcp, unix.IPPROTO_TCP, unix.TCP_INFO}, unix.ENOPROTOOPT},
 		{"terminal", unix.SYS_IOCTL, []uint64{0, unix.TIOCSTI}, unix.ENOTTY},
 		{"duplicate", unix.SYS_FCNTL, []uint64{0, unix.F_DUPFD, 0}, unix.EINVAL},
 		{"owner of signals", unix.SYS_FCNTL, []uint64{0, unix.F_SETOWN, 1}, unix.EINVAL},

@@ -94,16 +94,6 @@ func (i *Image) Pages(kind Kind) (n uint64) {
 	return n
 }
 
-// End returns where the last region of kind ends.
-func (i *Image) End(kind Kind) (end uint64) {
-	for _, r := range i.Regions {
-		if r.Kind == kind {
-			end = max(end, r.GPA+r.Size)
-		}
-	}
-	return end
-}
-
 // ErrShim says that an ELF file is not a shim that this package can lay out.
 var ErrShim = errors.New("layout: not a usable shim image")
 
