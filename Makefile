@@ -74,6 +74,7 @@ check: build
 
 bench: build
 	go -C bench run .
+	go run ./internal/lanes/keepbench
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)

@@ -84,16 +84,21 @@ func socketRules() (rules []Rule) {
 }
 
 func setsockoptRules() []Rule {
+	return append(numberRules(), when(Serve, is(1, unix.SOL_SOCKET), is(2, unix.SO_LINGER)))
+}
+
+// numberRules are for options that are a number, which may be set and read.
+func numberRules() []Rule {
 	rules := anyOf(Serve, 2, []uint64{unix.SO_REUSEADDR, unix.SO_BROADCAST, unix.SO_SNDBUF, unix.SO_RCVBUF,
-		unix.SO_KEEPALIVE, unix.SO_LINGER, unix.SO_REUSEPORT}, is(1, unix.SOL_SOCKET))
+		unix.SO_KEEPALIVE, unix.SO_REUSEPORT}, is(1, unix.SOL_SOCKET))
 	rules = append(rules, anyOf(Serve, 2, []uint64{unix.TCP_NODELAY, unix.TCP_KEEPIDLE, unix.TCP_KEEPINTVL,
 		unix.TCP_KEEPCNT, unix.TCP_USER_TIMEOUT}, is(1, unix.IPPROTO_TCP))...)
 	return append(rules, when(Serve, is(1, unix.IPPROTO_IPV6), is(2, unix.IPV6_V6ONLY)))
 }
 
 func getsockoptRules() []Rule {
-	return anyOf(Serve, 2, []uint64{unix.SO_ERROR, unix.SO_TYPE, unix.SO_ACCEPTCONN, unix.SO_PROTOCOL,
-		unix.SO_DOMAIN}, is(1, unix.SOL_SOCKET))
+	return append(numberRules(), anyOf(Serve, 2, []uint64{unix.SO_ERROR, unix.SO_TYPE, unix.SO_ACCEPTCONN, unix.SO_PROTOCOL,
+		unix.SO_DOMAIN}, is(1, unix.SOL_SOCKET))...)
 }
 
 func msgRules() []Rule { return []Rule{when(Serve, within(3, msgOK))} }

@@ -34,6 +34,10 @@ const (
 	fionbio       = 0x5421 // FIONBIO, which x/sys lacks
 	sockTypeFlags = unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
 	msgOK         = unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT | unix.MSG_PEEK | unix.MSG_WAITALL
-	openOK        = unix.O_CLOEXEC | 0x8000 // O_LARGEFILE, which x/sys defines as 0 here
-	futexOK       = 128 | 256               // FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME
+	futexOK       = 128 | 256 // FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME
+
+	// Of the flags that read, O_DIRECTORY and O_NOFOLLOW only ever refuse more.
+	// O_PATH is not among them: Landlock lets it have any file.
+	openOK = unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_DIRECTORY | unix.O_NOFOLLOW |
+		0x8000 // O_LARGEFILE, which x/sys defines as 0 here
 )

@@ -112,6 +112,19 @@ func (p *place) ready(t *testing.T) {
 	}
 }
 
+// parallel returns a place where two processors do work at the same time.
+func (p *place) parallel(t *testing.T) *place {
+	t.Helper()
+	if p.here {
+		return p
+	}
+	q := &place{cfg: p.cfg, env: p.env}
+	q.cfg.Parallel = true
+	q.ready(t)
+	t.Cleanup(func() { q.machine.Close() })
+	return q
+}
+
 // put makes files and folders of this machine available.
 func (p *place) put(t *testing.T, paths ...string) {
 	t.Helper()

@@ -59,7 +59,11 @@ func jobs(t *testing.T) []job {
 	}
 	for _, program := range programs {
 		all = append(all, job{"exec/" + program.Name, func(t *testing.T, p *place, count *tally) {
-			runProgram(t, p, &program)
+			where := p
+			if program.Parallel {
+				where = p.parallel(t)
+			}
+			runProgram(t, where, &program)
 			if !t.Failed() {
 				count.passed = 1
 			}

@@ -26,10 +26,14 @@ import (
 
 // Config says what machine is wanted.
 type Config struct {
-	Root    string    // top folder of this module; build/emulated in it is what scripts/kernel.sh left
-	Memory  int       // MiB; 0: 3072
-	CPUs    int       // 0: 2
-	Console io.Writer // gets what the kernel says; nil: shown only when booting goes wrong
+	Root   string // top folder of this module; build/emulated in it is what scripts/kernel.sh left
+	Memory int    // MiB; 0: 3072
+	CPUs   int    // 0: 2
+	// Parallel emulates the processors on threads of their own, so that two busy
+	// ones take the time of one. QEMU's emulation then loses an interrupt now and
+	// then, or runs code that was patched away, and the machine hangs.
+	Parallel bool
+	Console  io.Writer // gets what the kernel says; nil: shown only when booting goes wrong
 }
 
 const (

@@ -60,9 +60,13 @@ func startQEMU(cfg Config, image []byte) (*qemu, error) {
 	if cpus == 0 {
 		cpus = 2
 	}
+	threads := "single"
+	if cfg.Parallel {
+		threads = "multi"
+	}
 	q := &qemu{channel: ours, console: &console{also: cfg.Console}, ended: make(chan struct{})}
 	q.cmd = exec.Command(path,
-		"-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,+svm",
+		"-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg,thread="+threads, "-cpu", "max,+svm",
 		"-m", strconv.Itoa(memory), "-smp", strconv.Itoa(cpus),
 		"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
 		"-device", "virtio-rng-pci",

@@ -21,7 +21,8 @@ func TestConstants(t *testing.T) {
 		{soError, unix.SO_ERROR}, {soBroadcast, unix.SO_BROADCAST}, {soSndbuf, unix.SO_SNDBUF}, {soRcvbuf, unix.SO_RCVBUF},
 		{soKeepalive, unix.SO_KEEPALIVE}, {soLinger, unix.SO_LINGER}, {soReuseport, unix.SO_REUSEPORT}, {soAcceptconn, unix.SO_ACCEPTCONN},
 		{soProtocol, unix.SO_PROTOCOL}, {soDomain, unix.SO_DOMAIN}, {tcpNodelay, unix.TCP_NODELAY}, {tcpKeepidle, unix.TCP_KEEPIDLE},
-		{tcpKeepintvl, unix.TCP_KEEPINTVL}, {tcpKeepcnt, unix.TCP_KEEPCNT}, {tcpUserTimeout, unix.TCP_USER_TIMEOUT}, {ipv6V6only, unix.IPV6_V6ONLY},
+		{tcpKeepintvl, unix.TCP_KEEPINTVL}, {tcpKeepcnt, unix.TCP_KEEPCNT}, {tcpUserTimeout, unix.TCP_USER_TIMEOUT}, {ipv6V6only, unix.IPV6_V6ONLY}, {oDirectory, unix.O_DIRECTORY},
+		{oNofollow, unix.O_NOFOLLOW}, {oPath, unix.O_PATH},
 		{msgPeek, unix.MSG_PEEK}, {msgTrunc, unix.MSG_TRUNC}, {msgDontwait, unix.MSG_DONTWAIT}, {msgWaitall, unix.MSG_WAITALL},
 		{msgNosignal, unix.MSG_NOSIGNAL}, {msgCmsgCloexec, unix.MSG_CMSG_CLOEXEC}, {oRdonly, unix.O_RDONLY}, {oRdwr, unix.O_RDWR},
 		{oAccmode, unix.O_ACCMODE}, {oAppend, unix.O_APPEND}, {oNonblock, unix.O_NONBLOCK}, {oAsync, unix.O_ASYNC}, {oCloexec, unix.O_CLOEXEC},
@@ -84,7 +85,9 @@ func TestSameRulesAsNil(t *testing.T) {
 		abi.SYS_OPENAT:   {func(v, w uint64) [6]uint64 { return [6]uint64{99, path, v | w} }},
 		abi.SYS_FCNTL: {func(v, w uint64) [6]uint64 { return [6]uint64{tcp, w, v} },
 			func(v, w uint64) [6]uint64 { return [6]uint64{tcp, 1000 + w, 0} }},
-		abi.SYS_GETSOCKOPT: {func(v, w uint64) [6]uint64 { return [6]uint64{tcp, v % 64, w, value, value} }},
+		abi.SYS_GETSOCKOPT: {func(v, w uint64) [6]uint64 { return [6]uint64{tcp, v % 64, w, value, value} },
+			func(v, w uint64) [6]uint64 { return [6]uint64{tcp, 6, w, value, value} },
+			func(v, w uint64) [6]uint64 { return [6]uint64{uint64(tcp6), 41, w, value, value} }},
 		abi.SYS_SETSOCKOPT: {func(v, w uint64) [6]uint64 { return [6]uint64{tcp, 1, w, value, 8} },
 			func(v, w uint64) [6]uint64 { return [6]uint64{tcp, 6, w, value, 4} },
 			func(v, w uint64) [6]uint64 { return [6]uint64{uint64(tcp6), 41, w, value, 4} },
@@ -109,6 +112,7 @@ func TestSameRulesAsNil(t *testing.T) {
 				for _, w := range append(options, bits...) {
 					a := make(v, w)
 					want := rule(c, &a)
+					r.put(8192, []byte{8, 0, 0, 0, 0, 0, 0, 0}) // getsockopt has written there
 					got := r.call(uint64(c.Nr), a[:]...)
 					compared++
 					switch {

@@ -28,6 +28,7 @@ const (
 	oRdonly, oRdwr, oAccmode                         = 0, 2, 3
 	oAppend, oNonblock, oAsync                       = 0x400, 0x800, 0x2000
 	oLargefile, oCloexec                             = 0x8000, 0x80000
+	oDirectory, oNofollow, oPath                     = 0x10000, 0x20000, 0x200000
 	fDupfd, fGetfd, fSetfd, fGetfl, fSetfl           = 0, 1, 2, 3, 4
 	fDupfdCloexec, fdCloexec                         = 1030, 1
 	fionread, fionbio                                = 0x541B, 0x5421

@@ -250,6 +250,7 @@ func (p *program) step() (nr uint64, ret, most int64) {
 		{abi.SYS_CONNECT, [6]uint64{fd, m + atAddr, 16}, 0},
 		{abi.SYS_GETSOCKNAME, [6]uint64{fd, m + atAddr, m + atLen}, 0},
 		{abi.SYS_GETSOCKOPT, [6]uint64{fd, 1, soError, m + atValue, m + atLen}, 0},
+		{abi.SYS_GETSOCKOPT, [6]uint64{fd, 6, tcpKeepidle, m + atValue, m + atLen}, 0},
 		{abi.SYS_SETSOCKOPT, [6]uint64{fd, 1, soReuseaddr, m + atValue, 4}, 0},
 		{abi.SYS_EVENTFD2, [6]uint64{0, 0}, MaxFiles},
 		{abi.SYS_PIPE2, [6]uint64{m + atValue, 0}, 0},

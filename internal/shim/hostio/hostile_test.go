@@ -114,6 +114,9 @@ func TestLyingHost(t *testing.T) {
 		{"rule 2: pending error", func(s *stage) int64 {
 			return s.call(abi.SYS_GETSOCKOPT, s.client, unix.SOL_SOCKET, unix.SO_ERROR, s.user, s.user+64)
 		}, answer(4096), eio, abort},
+		{"rule 2: negative option", func(s *stage) int64 {
+			return s.call(abi.SYS_GETSOCKOPT, s.client, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, s.user, s.user+64)
+		}, answer(1 << 31), eio, abort},
 		{"rule 3: handle in use", event, func(s *stage, block []byte, req *sallyport.Request) {
 			sallyport.Reply(block, req.Seq, int64(s.handleOfEvent))
 		}, eio, abort},

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"enarx.dev/enarx/internal/confine"
 	"enarx.dev/enarx/internal/sallyport"
 	"enarx.dev/enarx/internal/shim/abi"
 )
@@ -244,15 +245,6 @@ func TestFiles(t *testing.T) {
 			t.Errorf("fstat: size %d, mode %o", size, r.get32(24))
 		}
 	}
-	for name, want := range map[string]unix.Errno{"/etc/passwd": unix.ENOENT, "/etc/hosts2": unix.ENOENT, "": unix.ENOENT,
-		"/sys/kernel/mm/transparent_hugepage/hpage_pmd_size": unix.ENOENT, "/proc/self/mem": unix.ENOENT} {
-		if got := open(name, 0); got != -int64(want) {
-			t.Errorf("%s: %d", name, got)
-		}
-	}
-	if got := open("/dev/null", unix.O_RDWR); got != -int64(unix.EACCES) {
-		t.Errorf("for writing: %d", got)
-	}
 	r.fails(unix.EFAULT, abi.SYS_OPEN, r.user+userSize, 0)
 	r.fails(unix.ENOENT, abi.SYS_NEWFSTATAT, 0, r.put(0, []byte("/\x00")), r.user, 0)
 	r.fails(unix.ENOENT, abi.SYS_NEWFSTATAT, 0, r.put(0, []byte("/\x00")), r.user, unix.AT_EMPTY_PATH)
@@ -264,6 +256,57 @@ func TestFiles(t *testing.T) {
 	r.fails(unix.ESPIPE, abi.SYS_LSEEK, uint64(r.get32(0)), 0, 0)
 	r.fails(unix.ESPIPE, abi.SYS_PREAD64, uint64(r.get32(0)), r.user, 1, 0)
 	r.fails(unix.ESPIPE, abi.SYS_PWRITE64, 0, r.user, 1, 0)
+}
+
+// What does not exist is not found, however it is to be read; and nothing is ever
+// opened for writing. A program that looks for a folder (Go's fuzz tests do, for
+// their seeds) goes on without it after ENOENT, and gives up after EACCES.
+func TestOpenFlags(t *testing.T) {
+	r := newProxied(t)
+	const largefile = 0x8000
+	names := []string{"/dev/null", "/etc/passwd", "/etc/hosts2", "", "testdata/fuzz/FuzzParse", "/proc/self/mem",
+		"/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"}
+	for _, tt := range []struct {
+		flags            uint64
+		null, other, nil unix.Errno // of /dev/null, of the others, and what nil's rules say
+	}{
+		{unix.O_RDONLY, 0, unix.ENOENT, 0},
+		{unix.O_CLOEXEC | largefile | unix.O_NOFOLLOW, 0, unix.ENOENT, 0},
+		{unix.O_NONBLOCK, 0, unix.ENOENT, 0},
+		{unix.O_DIRECTORY | unix.O_CLOEXEC, unix.ENOTDIR, unix.ENOENT, 0},
+		// nil cannot see which name it is and Landlock grants O_PATH on all of the
+		// host's; here there is nothing that it could name.
+		{unix.O_PATH, unix.EACCES, unix.ENOENT, unix.EACCES},
+		{unix.O_PATH | unix.O_DIRECTORY, unix.EACCES, unix.ENOENT, unix.EACCES},
+		{unix.O_WRONLY, unix.EACCES, unix.EACCES, unix.EACCES},
+		{unix.O_RDWR | unix.O_CLOEXEC, unix.EACCES, unix.EACCES, unix.EACCES},
+		{unix.O_CREAT, unix.EACCES, unix.EACCES, unix.EACCES},
+		{unix.O_TRUNC, unix.EACCES, unix.EACCES, unix.EACCES},
+		{unix.O_TMPFILE | unix.O_RDWR, unix.EACCES, unix.EACCES, unix.EACCES},
+	} {
+		for i, name := range names {
+			want := tt.other
+			if i == 0 {
+				want = tt.null
+			}
+			got := r.call(abi.SYS_OPENAT, ^uint64(99), r.put(0, append([]byte(name), 0)), tt.flags)
+			if want != 0 && got != -int64(want) || want == 0 && got < 0 {
+				t.Errorf("%q with %#x: %d, not %v", name, tt.flags, got, want)
+			}
+			if got < 0 {
+				continue
+			}
+			if flags := r.must(abi.SYS_FCNTL, uint64(got), unix.F_GETFL); flags != tt.flags&unix.O_NONBLOCK|largefile {
+				t.Errorf("%q with %#x: F_GETFL is %#x", name, tt.flags, flags)
+			}
+			r.must(abi.SYS_CLOSE, uint64(got))
+		}
+		for _, c := range confine.Calls() {
+			if want := rule(c, &[6]uint64{0, 0, tt.flags}); c.Nr == abi.SYS_OPENAT && (want == confine.Serve) != (tt.nil == 0) {
+				t.Errorf("flags %#x: nil says %v", tt.flags, want.Errno())
+			}
+		}
+	}
 }
 
 // Many threads open, use and close at once; what they read is what they wrote.

@@ -176,7 +176,7 @@ func (w *twin) step() (what string, keep, linux int64) {
 	case 20:
 		w.write(2048, []byte{4, 0, 0, 0, 0, 0, 0, 0})
 		keep, linux = w.both(abi.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, []int{unix.SO_TYPE, unix.SO_DOMAIN, unix.SO_PROTOCOL, unix.SO_ERROR,
-			unix.SO_ACCEPTCONN}[n(5)], at(2052), at(2048))
+			unix.SO_ACCEPTCONN, unix.SO_REUSEADDR, unix.SO_KEEPALIVE, unix.SO_BROADCAST}[n(8)], at(2052), at(2048))
 		return "getsockopt", keep, linux
 	case 21:
 		return w.poll(fd, slot(n(len(w.slots)+1)))

@@ -199,6 +199,18 @@ func TestOptions(t *testing.T) {
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 4}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 4}} {
 		r.must(abi.SYS_SETSOCKOPT, l, o[0], o[1], r.user, o[2])
 	}
+	r.put(0, []byte{77, 0, 0, 0})
+	r.must(abi.SYS_SETSOCKOPT, l, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, r.user, 4)
+	for _, o := range [][3]uint64{{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 77}} {
+		r.put(64, []byte{8, 0, 0, 0})
+		r.put(72, []byte{9, 9, 9, 9, 9})
+		r.must(abi.SYS_GETSOCKOPT, l, o[0], o[1], r.user+72, r.user+64)
+		if uint64(r.get32(72)) != o[2] || r.get32(64) != 4 || r.get(76, 1)[0] != 9 {
+			t.Errorf("option %d %d: %v, length %d", o[0], o[1], r.get(72, 5), r.get32(64))
+		}
+	}
+	r.fails(unix.ENOPROTOOPT, abi.SYS_GETSOCKOPT, l, unix.SOL_SOCKET, unix.SO_LINGER, r.user+72, r.user+64)
+	r.fails(unix.ENOPROTOOPT, abi.SYS_GETSOCKOPT, l, unix.IPPROTO_IP, unix.IP_TTL, r.user+72, r.user+64)
 	r.fails(unix.EINVAL, abi.SYS_SETSOCKOPT, l, unix.SOL_SOCKET, unix.SO_LINGER, r.user, 4)
 	r.fails(unix.EFAULT, abi.SYS_SETSOCKOPT, l, unix.SOL_SOCKET, unix.SO_LINGER, r.user+userSize, 8)
 	r.put(64, []byte{2, 0, 0, 0})

@@ -26,8 +26,14 @@ var special = [...]struct {
 	{"/etc/nsswitch.conf", text, sallyport.FileNSSwitch},
 }
 
+// openRead are the flags that a file may be opened with, as in internal/confine:
+// to read it and no more.
+const openRead = oCloexec | oLargefile | oNonblock | oNofollow | oDirectory
+
 func (r *req) open(path, flags uint64) int64 {
-	if uint32(flags)&^(oCloexec|oLargefile) != 0 {
+	// A name can be looked for with O_PATH, which nil refuses because its names
+	// are the host's; what exists is not to be had without being opened.
+	if uint32(flags)&^(openRead|oPath) != 0 {
 		return -abi.EACCES
 	}
 	var buf [pathMax]byte
@@ -40,19 +46,25 @@ func (r *req) open(path, flags uint64) int64 {
 	}
 	for i := range special {
 		if s := &special[i]; n <= len(buf) && string(buf[:n]) == s.name {
-			return r.openSpecial(s.kind, s.what, uint32(flags)&oCloexec != 0)
+			return r.openSpecial(s.kind, s.what, uint32(flags))
 		}
 	}
 	return -abi.ENOENT
 }
 
-func (r *req) openSpecial(k kind, what uint16, cloexec bool) int64 {
-	fd, f := r.t.reserve(0, cloexec)
+func (r *req) openSpecial(k kind, what uint16, flags uint32) int64 {
+	switch {
+	case flags&oPath != 0:
+		return -abi.EACCES
+	case flags&oDirectory != 0:
+		return -abi.ENOTDIR
+	}
+	fd, f := r.t.reserve(0, flags&oCloexec != 0)
 	if fd < 0 {
 		return fd
 	}
 	f.kind, f.proto, f.access = k, what, oRdonly
-	f.mode(true)
+	f.mode(flags&oNonblock == 0)
 	if k == device {
 		r.t.install(fd, f)
 		return fd

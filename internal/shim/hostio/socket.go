@@ -146,13 +146,23 @@ func (r *req) setsockopt(f *file) int64 {
 	return r.on(f, abi.SYS_SETSOCKOPT, uint64(level), uint64(name), uint64(size), 0, 0, errOption)
 }
 
-// getsockopt answers from the table, except for the pending error.
+// getsockopt answers from the table, except for the pending error and for the
+// numbers that setsockopt takes. What the host says those are is its own affair:
+// they are about how it sends.
 func (r *req) getsockopt(f *file) int64 {
 	var v uint32
-	if uint32(r.a[1]) != solSocket {
+	level, name := uint32(r.a[1]), uint32(r.a[2])
+	if optionSize(level, name) == 4 {
+		ret := r.on(f, abi.SYS_GETSOCKOPT, uint64(level), uint64(name), 0, 0, 1<<31-1, errOption)
+		if ret < 0 {
+			return ret
+		}
+		return r.optionOut(uint32(ret))
+	}
+	if level != solSocket {
 		return -abi.ENOPROTOOPT
 	}
-	switch uint32(r.a[2]) {
+	switch name {
 	case soError:
 		ret := r.on(f, abi.SYS_GETSOCKOPT, solSocket, soError, 0, 0, 4095, errNone)
 		if ret < 0 {

@@ -54,7 +54,13 @@ static void processes(void)
 static void files(void)
 {
 	REFUSE(ENOENT, SYS_open, "/etc/passwd", O_RDONLY);
-	REFUSE(ENOENT, SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDWR);
+	REFUSE(ENOENT, SYS_open, "testdata", O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	REFUSE(ENOENT, SYS_open, "/", O_PATH);
+	REFUSE(EACCES, SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDWR);
+	REFUSE(EACCES, SYS_open, "/dev/null", O_WRONLY);
+	REFUSE(ENOTDIR, SYS_open, "/dev/null", O_RDONLY | O_DIRECTORY);
+	REFUSE(ENOENT, SYS_getcwd, buf, sizeof buf);
+	REFUSE(ENOENT, SYS_readlink, "/proc/self/exe", buf, sizeof buf);
 	REFUSE(ENOENT, SYS_open, "/etc/hosts/../passwd", O_RDONLY);
 	REFUSE(0, SYS_open, "/etc/hosts", O_WRONLY);
 	REFUSE(0, SYS_open, "/tmp/file", O_RDWR | O_CREAT, 0600);
@@ -133,10 +139,8 @@ static void memory(void)
 
 static void answers(void)
 {
-	CHECK(readlink("/proc/self/exe", buf, sizeof buf) == 5 && memcmp(buf, "/init", 5) == 0);
 	struct utsname u;
 	CHECK(uname(&u) == 0 && strcmp(u.sysname, "Linux") == 0 && strcmp(u.machine, "x86_64") == 0);
-	CHECK(getcwd(buf, sizeof buf) != NULL && strcmp(buf, "/") == 0);
 	CHECK(getuid() == 1000 && geteuid() == 1000 && getgid() == 1000 && getegid() == 1000);
 	cpu_set_t set;
 	CHECK(sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) >= 1);

@@ -91,9 +91,15 @@ static void protect(struct slot *s, uint64_t *seed, uint64_t *sum)
 static void drop(struct slot *s)
 {
 	if (s->mapped) {
-		if (s->size > 2 * PAGE) // in two pieces
+		// In pieces, the second first: leaving its neighbours mapped on both sides. Each
+		// once, for what is unmapped may be another thread's at once.
+		if (s->size > 2 * PAGE) {
 			CHECK(munmap(s->p + PAGE, PAGE) == 0);
-		CHECK(munmap(s->p, s->size) == 0);
+			CHECK(munmap(s->p, PAGE) == 0);
+			CHECK(munmap(s->p + 2 * PAGE, s->size - 2 * PAGE) == 0);
+		} else {
+			CHECK(munmap(s->p, s->size) == 0);
+		}
 	} else {
 		free(s->p);
 	}
