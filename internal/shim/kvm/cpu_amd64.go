@@ -48,6 +48,8 @@ func addrHalt() uint64
 func this() *cpu
 
 // ymmUpper is the XSAVE state component of the upper halves of the YMM registers.
+//
+//lint:ignore U1000 for the assembly
 const ymmUpper = 1 << 2
 
 // saveUpper and restoreUpper access that component alone.

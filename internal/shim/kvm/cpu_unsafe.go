@@ -31,6 +31,8 @@ const (
 )
 
 // exitPort is the I/O port that means "serve my block".
+//
+//lint:ignore U1000 for the assembly
 const exitPort = sallyport.ExitPort
 
 // threadFX is for the assembly: where in a thread its FX image lies.

@@ -2,6 +2,8 @@
 
 package main
 
+//lint:file-ignore U1000 only the assembly goes to these
+
 // start is where every vCPU begins, in 64-bit mode on the boot page tables, with
 // interrupts off and without a stack. A ticket says which vCPU it is: no register
 // need differ between them, so in a confidential VM all of them have one measured

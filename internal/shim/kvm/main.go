@@ -23,6 +23,8 @@ import (
 var keep kernel.Kernel
 
 // ticket counts the vCPUs that have started.
+//
+//lint:ignore U1000 the assembly counts
 var ticket uint32
 
 var hooks = kernel.Hooks{
@@ -39,8 +41,14 @@ var (
 	machine = kernel.Machine{Heap: sallyport.HeapGPA, HeapLen: sallyport.MinHeap}
 )
 
-// main is what the linker wants every program to have. The entry point is start.
-func main() {}
+// main is what the linker wants every program to have; the entry point is start.
+// It never runs, and names what only the assembly calls.
+func main() {
+	start()
+	enter(nil)
+	trap(nil)
+	fatal(nil)
+}
 
 // enter is called once on every vCPU, with a zeroed cpu. The thread that it
 // leaves in there goes to ring 3 when it returns.
