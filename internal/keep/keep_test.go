@@ -354,7 +354,7 @@ func TestHostile(t *testing.T) {
 		"all halted":          {nil, ErrRun, "every vCPU has halted"},
 		"unknown abort":       {[]line{{opCall, sallyport.OpAbort, 99}}, ErrAbort, "unknown code 0x63"},
 		"unknown load error":  {[]line{{opCall, sallyport.OpAbort, sallyport.AbortLoad + 0xffff}}, ErrProgram, "cannot be started"},
-		"far load error":      {[]line{{opCall, sallyport.OpAbort, ^uint64(0)}}, ErrAbort, "unknown reason"},
+		"far load error":      {[]line{{opCall, sallyport.OpAbort, ^uint64(0)}}, ErrProgram, "unknown reason"},
 		"block taken already": {[]line{{opCall, sallyport.OpYield}, {opCall, sallyport.OpSpawn}, {opWait, testWords, 1}}, ErrProtocol, "vCPU 1 uses block 0"},
 		"exception": {[]line{
 			{opStore, dataAt(0), 13}, {opStore, dataAt(0) + 0x10, 0xffffffff80001234}, {opStore, dataAt(0) + 0x30, 0xdead}, {opStore, dataAt(0) + 0x48, 0xaaaa}, {opStore, dataAt(0) + 0x50, 0xbbbb},
