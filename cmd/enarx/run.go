@@ -129,14 +129,8 @@ func (o *runOptions) parse(cmd *cobra.Command) (env []string, dirs []loader.Dir,
 	default:
 		o.noCache = true
 	}
-	for _, kv := range o.env {
-		name, value, ok := strings.Cut(kv, "=")
-		if !ok {
-			return nil, nil, usage(cmd, fmt.Errorf("--env %q is not of the form K=V", kv))
-		}
-		if err := workload.CheckEnv(name, value); err != nil {
-			return nil, nil, usage(cmd, fmt.Errorf("--env: %w", err))
-		}
+	if err := checkEnv(cmd, o.env); err != nil {
+		return nil, nil, err
 	}
 	for _, arg := range o.dirs {
 		d, err := parseDir(arg)
@@ -151,6 +145,20 @@ func (o *runOptions) parse(cmd *cobra.Command) (env []string, dirs []loader.Dir,
 		dirs = append(dirs, d)
 	}
 	return o.env, dirs, nil
+}
+
+// checkEnv checks the values of --env.
+func checkEnv(cmd *cobra.Command, env []string) error {
+	for _, kv := range env {
+		name, value, ok := strings.Cut(kv, "=")
+		if !ok {
+			return usage(cmd, fmt.Errorf("--env %q is not of the form K=V", kv))
+		}
+		if err := workload.CheckEnv(name, value); err != nil {
+			return usage(cmd, fmt.Errorf("--env: %w", err))
+		}
+	}
+	return nil
 }
 
 // parseDir reads HOST[::GUEST]. A program sees the folder under its GUEST

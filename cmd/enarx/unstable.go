@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/loader"
-	"enarx.dev/enarx/workload"
 )
 
 func unstableCommand(log *logging) *cobra.Command {
@@ -62,14 +60,8 @@ func (o *execOptions) run(cmd *cobra.Command, logging *logging, args []string) e
 	if o.backend == "" {
 		o.backend = os.Getenv("ENARX_BACKEND")
 	}
-	for _, kv := range o.env {
-		name, value, ok := strings.Cut(kv, "=")
-		if !ok {
-			return usage(cmd, fmt.Errorf("--env %q is not of the form K=V", kv))
-		}
-		if err := workload.CheckEnv(name, value); err != nil {
-			return usage(cmd, fmt.Errorf("--env: %w", err))
-		}
+	if err := checkEnv(cmd, o.env); err != nil {
+		return err
 	}
 	backend, err := loader.Choose(o.backend, false)
 	if err != nil {

@@ -29,24 +29,15 @@ type machine struct {
 
 // startMachine starts the image in a virtual machine, above the shim.
 func (s *starter) startMachine(files []*os.File) (instance, error) {
-	file, size, err := s.imageFile()
+	info, err := s.image.Stat()
 	if err != nil {
 		return nil, err
 	}
 	a := access(s.Workload)
 	a.Thread = true
 	return newMachine(keep.Config{
-		ExecSize: size, Args: []string{"enarx-exec"}, Files: files, Log: s.Log, Confine: confined(a),
-	}, file)
-}
-
-// imageFile returns the file that holds the program.
-func (s *starter) imageFile() (*os.File, uint64, error) {
-	info, err := s.image.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	return s.image, uint64(info.Size()), nil
+		ExecSize: uint64(info.Size()), Args: []string{"enarx-exec"}, Files: files, Log: s.Log, Confine: confined(a),
+	}, s.image)
 }
 
 // confined returns what every thread of a virtual machine does first: give up
@@ -81,7 +72,7 @@ func newMachine(cfg keep.Config, file *os.File) (*machine, error) {
 	cfg.Start = kvm.Start{Entry: img.Entry, CR3: img.CR3}
 	cfg.Regions = []keep.Region{
 		{GPA: 0, Size: layout.LowSize, Parts: parts},
-		{GPA: layout.ExecGPA, Size: roundUp(cfg.ExecSize, layout.PageSize), File: file, ReadOnly: true},
+		{GPA: layout.ExecGPA, Size: layout.RoundUp(cfg.ExecSize, layout.PageSize), File: file, ReadOnly: true},
 	}
 	if cfg.Memory, err = memoryLimit(); err != nil {
 		return nil, err
@@ -109,8 +100,6 @@ func newMachine(cfg keep.Config, file *os.File) (*machine, error) {
 	}()
 	return m, nil
 }
-
-func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
 
 // memoryLimit is the most memory that a Keep may use: what the machine has. None
 // of it is set aside; a Keep has what its program has touched.

@@ -65,40 +65,40 @@ type Boot struct {
 func EncodeBoot(b *Boot, page []byte) {
 	_ = page[PageSize-1]
 	clear(page[:PageSize])
-	put64(page, offMagic, bootMagic)
-	put32(page, offVersion, bootVersion)
-	put32(page, offMaxCPUs, b.MaxCPUs)
-	put64(page, offHeapLimit, b.HeapLimit)
-	put64(page, offTSCKHz, b.TSCKHz)
-	put64(page, offWall, b.Wall)
-	put64(page, offExecGPA, b.ExecGPA)
-	put64(page, offExecSize, b.ExecSize)
-	put32(page, offDescriptors, b.Descriptors)
-	put32(page, offArgc, b.Argc)
-	put32(page, offEnvc, b.Envc)
-	put32(page, offArgsLength, b.ArgsLength)
-	put64(page, offFlags, b.Flags)
-	put32(page, offHostCPUs, b.HostCPUs)
+	Put64(page, offMagic, bootMagic)
+	Put32(page, offVersion, bootVersion)
+	Put32(page, offMaxCPUs, b.MaxCPUs)
+	Put64(page, offHeapLimit, b.HeapLimit)
+	Put64(page, offTSCKHz, b.TSCKHz)
+	Put64(page, offWall, b.Wall)
+	Put64(page, offExecGPA, b.ExecGPA)
+	Put64(page, offExecSize, b.ExecSize)
+	Put32(page, offDescriptors, b.Descriptors)
+	Put32(page, offArgc, b.Argc)
+	Put32(page, offEnvc, b.Envc)
+	Put32(page, offArgsLength, b.ArgsLength)
+	Put64(page, offFlags, b.Flags)
+	Put32(page, offHostCPUs, b.HostCPUs)
 }
 
 // DecodeBoot reads the boot page, each field once, and checks every one.
 func DecodeBoot(page []byte) (b Boot, ok bool) {
-	if len(page) < bootSize || get64(page, offMagic) != bootMagic || get32(page, offVersion) != bootVersion {
+	if len(page) < bootSize || Get64(page, offMagic) != bootMagic || Get32(page, offVersion) != bootVersion {
 		return Boot{}, false
 	}
 	b = Boot{
-		MaxCPUs:     get32(page, offMaxCPUs),
-		HeapLimit:   get64(page, offHeapLimit),
-		TSCKHz:      get64(page, offTSCKHz),
-		Wall:        get64(page, offWall),
-		ExecGPA:     get64(page, offExecGPA),
-		ExecSize:    get64(page, offExecSize),
-		Descriptors: get32(page, offDescriptors),
-		Argc:        get32(page, offArgc),
-		Envc:        get32(page, offEnvc),
-		ArgsLength:  get32(page, offArgsLength),
-		Flags:       get64(page, offFlags),
-		HostCPUs:    get32(page, offHostCPUs),
+		MaxCPUs:     Get32(page, offMaxCPUs),
+		HeapLimit:   Get64(page, offHeapLimit),
+		TSCKHz:      Get64(page, offTSCKHz),
+		Wall:        Get64(page, offWall),
+		ExecGPA:     Get64(page, offExecGPA),
+		ExecSize:    Get64(page, offExecSize),
+		Descriptors: Get32(page, offDescriptors),
+		Argc:        Get32(page, offArgc),
+		Envc:        Get32(page, offEnvc),
+		ArgsLength:  Get32(page, offArgsLength),
+		Flags:       Get64(page, offFlags),
+		HostCPUs:    Get32(page, offHostCPUs),
 	}
 	return b, b.machineOK() && b.programOK()
 }
@@ -133,23 +133,4 @@ func (b *Boot) CheckArgs(blob []byte) bool {
 		}
 	}
 	return count == b.Argc+b.Envc && blob[len(blob)-1] == 0
-}
-
-func put32(p []byte, off int, v uint32) {
-	p = p[off : off+4]
-	p[0], p[1], p[2], p[3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
-}
-
-func put64(p []byte, off int, v uint64) {
-	put32(p, off, uint32(v))
-	put32(p, off+4, uint32(v>>32))
-}
-
-func get32(p []byte, off int) uint32 {
-	p = p[off : off+4]
-	return uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24
-}
-
-func get64(p []byte, off int) uint64 {
-	return uint64(get32(p, off)) | uint64(get32(p, off+4))<<32
 }

@@ -21,17 +21,17 @@ func (r *Report) Encode(data []byte) bool {
 	if len(data) < ReportSize {
 		return false
 	}
-	put64(data, 0x00, r.Vector)
-	put64(data, 0x08, r.Error)
-	put64(data, 0x10, r.RIP)
-	put64(data, 0x18, r.CS)
-	put64(data, 0x20, r.RFLAGS)
-	put64(data, 0x28, r.RSP)
-	put64(data, 0x30, r.CR2)
-	put64(data, 0x38, r.RBP)
-	put64(data, 0x40, r.Index)
+	Put64(data, 0x00, r.Vector)
+	Put64(data, 0x08, r.Error)
+	Put64(data, 0x10, r.RIP)
+	Put64(data, 0x18, r.CS)
+	Put64(data, 0x20, r.RFLAGS)
+	Put64(data, 0x28, r.RSP)
+	Put64(data, 0x30, r.CR2)
+	Put64(data, 0x38, r.RBP)
+	Put64(data, 0x40, r.Index)
 	for i, addr := range r.Trace {
-		put64(data, 0x48+8*i, addr)
+		Put64(data, 0x48+8*i, addr)
 	}
 	return true
 }
@@ -42,13 +42,13 @@ func (r *Report) Decode(data []byte) bool {
 	if len(data) < ReportSize {
 		return false
 	}
-	r.Vector, r.Error = get64(data, 0x00), get64(data, 0x08)
-	r.RIP, r.CS = get64(data, 0x10), get64(data, 0x18)
-	r.RFLAGS, r.RSP = get64(data, 0x20), get64(data, 0x28)
-	r.CR2, r.RBP = get64(data, 0x30), get64(data, 0x38)
-	r.Index = get64(data, 0x40)
+	r.Vector, r.Error = Get64(data, 0x00), Get64(data, 0x08)
+	r.RIP, r.CS = Get64(data, 0x10), Get64(data, 0x18)
+	r.RFLAGS, r.RSP = Get64(data, 0x20), Get64(data, 0x28)
+	r.CR2, r.RBP = Get64(data, 0x30), Get64(data, 0x38)
+	r.Index = Get64(data, 0x40)
 	for i := range r.Trace {
-		r.Trace[i] = get64(data, 0x48+8*i)
+		r.Trace[i] = Get64(data, 0x48+8*i)
 	}
 	return true
 }

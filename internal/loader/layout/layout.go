@@ -128,9 +128,9 @@ func New(shim []byte, execSize uint64) (*Image, error) {
 	}
 	t.mapPages(DirectVA+sallyport.BootGPA, sallyport.BootGPA, bootSize, pteNX)
 	img.Regions = append(img.Regions, Region{Name: "boot parameters", GPA: sallyport.BootGPA, Kind: Unmeasured, Size: bootSize})
-	t.mapLarge(DirectVA+ExecGPA, ExecGPA, roundUp(execSize, largePage), pteNX)
+	t.mapLarge(DirectVA+ExecGPA, ExecGPA, RoundUp(execSize, largePage), pteNX)
 	t.mapLarge(DirectVA+HeapGPA, HeapGPA, HeapSize, pteWrite|pteNX)
-	t.mapLarge(SharedVA, SharedGPA, roundUp(MaxCPUs*sallyport.SlotSize, largePage), pteWrite|pteNX)
+	t.mapLarge(SharedVA, SharedGPA, RoundUp(MaxCPUs*sallyport.SlotSize, largePage), pteWrite|pteNX)
 	data := t.finish()
 	img.Regions = append(img.Regions, Region{Name: "page tables", GPA: TablesGPA, Data: data, Size: uint64(len(data))})
 	slices.SortFunc(img.Regions, func(a, b Region) int { return int(int64(a.GPA) - int64(b.GPA)) })
@@ -183,12 +183,12 @@ func shimSegments(shim []byte) (segments []segment, entry uint64, err error) {
 			flags, name = pteWrite|pteNX, "shim data"
 		}
 		gpa := ShimGPA + p.Vaddr - ShimVA
-		inFile := roundUp(p.Filesz, PageSize)
+		inFile := RoundUp(p.Filesz, PageSize)
 		if inFile > 0 {
 			data := shim[p.Off : p.Off+p.Filesz]
 			segments = append(segments, segment{Region{Name: name, GPA: gpa, Data: data, Size: inFile}, flags})
 		}
-		if zero := roundUp(p.Memsz, PageSize) - min(inFile, roundUp(p.Memsz, PageSize)); zero > 0 {
+		if zero := RoundUp(p.Memsz, PageSize) - min(inFile, RoundUp(p.Memsz, PageSize)); zero > 0 {
 			segments = append(segments, segment{Region{Name: "shim bss", GPA: gpa + inFile, Kind: Zero, Size: zero}, flags})
 		}
 	}
@@ -198,7 +198,8 @@ func shimSegments(shim []byte) (segments []segment, entry uint64, err error) {
 	return segments, f.Entry, nil
 }
 
-func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
+// RoundUp returns the least multiple of to that is at least n.
+func RoundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
 
 // Page table entry bits (AMD APM volume 2, 5.4).
 const (

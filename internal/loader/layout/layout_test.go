@@ -168,6 +168,15 @@ func TestShimAgrees(t *testing.T) {
 			t.Errorf("%s: %#x there, %#x here; %v", name, got, want, err)
 		}
 	}
+	direct, err := os.ReadFile(filepath.Join(need.Root(t), "internal/shim/mem/mem.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := regexp.MustCompile(`(?m)^const DirectBase = (\S+)$`).FindSubmatch(direct); m == nil {
+		t.Error("DirectBase is not in the source")
+	} else if got, err := strconv.ParseUint(strings.ReplaceAll(string(m[1]), "_", ""), 0, 64); err != nil || got != DirectVA {
+		t.Errorf("DirectBase: %#x there, %#x here; %v", got, uint64(DirectVA), err)
+	}
 	for _, line := range []string{"trapStack  = 5 << pageShift", "faultStack = 8 << pageShift", "stackBase  = 12 << pageShift"} {
 		if !bytes.Contains(src, []byte(line)) {
 			t.Errorf("%q is not in the source: change cpuRuns with it", line)

@@ -96,19 +96,8 @@ func (r *req) out32(addr uint64, v uint32) int64 {
 	return 0
 }
 
-func put32(p []byte, v uint32) {
-	p = p[:4]
-	p[0], p[1], p[2], p[3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
-}
-
-func put64(p []byte, v uint64) {
-	put32(p, uint32(v))
-	put32(p[4:], uint32(v>>32))
-}
-
-func get32(p []byte) uint32 {
-	p = p[:4]
-	return uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24
-}
-
-func get64(p []byte) uint64 { return uint64(get32(p)) | uint64(get32(p[4:]))<<32 }
+// The start of a buffer, little-endian.
+func put32(p []byte, v uint32) { sallyport.Put32(p, 0, v) }
+func put64(p []byte, v uint64) { sallyport.Put64(p, 0, v) }
+func get32(p []byte) uint32    { return sallyport.Get32(p, 0) }
+func get64(p []byte) uint64    { return sallyport.Get64(p, 0) }

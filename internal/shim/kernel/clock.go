@@ -5,6 +5,7 @@ package kernel
 import (
 	"sync/atomic"
 
+	"enarx.dev/enarx/internal/sallyport"
 	"enarx.dev/enarx/internal/shim/abi"
 	"enarx.dev/enarx/internal/shim/vdso"
 )
@@ -129,8 +130,8 @@ func (k *Kernel) time(t *Thread, addr uint64) int64 {
 // storeTime stores a struct timespec, or timeval.
 func (k *Kernel) storeTime(t *Thread, addr, sec, sub uint64) int64 {
 	var b [16]byte
-	put64(b[:], 0, sec)
-	put64(b[:], 8, sub)
+	sallyport.Put64(b[:], 0, sec)
+	sallyport.Put64(b[:], 8, sub)
 	if !k.Space.CopyOut(t.Index, addr, b[:]) {
 		return -abi.EFAULT
 	}
@@ -143,7 +144,7 @@ func (k *Kernel) loadTime(t *Thread, addr uint64) (ns uint64, errno int64) {
 	if !k.Space.CopyIn(t.Index, b[:], addr) {
 		return 0, -abi.EFAULT
 	}
-	sec, sub := get64(b[:], 0), get64(b[:], 8)
+	sec, sub := sallyport.Get64(b[:], 0), sallyport.Get64(b[:], 8)
 	if int64(sec) < 0 || sub >= second {
 		return 0, -abi.EINVAL
 	}
@@ -156,14 +157,14 @@ func (k *Kernel) loadTime(t *Thread, addr uint64) (ns uint64, errno int64) {
 // storeWord stores 8 bytes at any address.
 func (k *Kernel) storeWord(t *Thread, addr, v uint64) bool {
 	var b [8]byte
-	put64(b[:], 0, v)
+	sallyport.Put64(b[:], 0, v)
 	return k.Space.CopyOut(t.Index, addr, b[:])
 }
 
 // storeInt stores 4 bytes at any address.
 func (k *Kernel) storeInt(t *Thread, addr uint64, v uint32) bool {
 	var b [4]byte
-	put32(b[:], 0, v)
+	sallyport.Put32(b[:], 0, v)
 	return k.Space.CopyOut(t.Index, addr, b[:])
 }
 

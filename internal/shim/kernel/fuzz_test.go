@@ -5,6 +5,7 @@ package kernel
 import (
 	"testing"
 
+	"enarx.dev/enarx/internal/sallyport"
 	"enarx.dev/enarx/internal/shim/abi"
 )
 
@@ -21,7 +22,7 @@ func (u *user) check() {
 		bad = "RFLAGS"
 	case f.FSBase >= abi.UserEnd:
 		bad = "FS base"
-	case get32(t.FX[:], offMXCSR)&^0xffff != 0:
+	case sallyport.Get32(t.FX[:], offMXCSR)&^0xffff != 0:
 		bad = "MXCSR"
 	case t.sig.mask&unblockable != 0:
 		bad = "signal mask"

@@ -204,12 +204,12 @@ func (m *machine) hooksOf() *Hooks {
 		Current: func() *Thread { return me().thread },
 		Map:     m.prepare,
 		SaveUpper: func(x *Upper) {
-			put64(x[:], offXBV, xstateYMM)
+			sallyport.Put64(x[:], offXBV, xstateYMM)
 			copy(x[offYMM:], me().ymm[:])
 		},
 		RestoreUpper: func(x *Upper) {
 			clear(me().ymm[:])
-			if get64(x[:], offXBV)&xstateYMM != 0 {
+			if sallyport.Get64(x[:], offXBV)&xstateYMM != 0 {
 				copy(me().ymm[:], x[offYMM:])
 			}
 		},

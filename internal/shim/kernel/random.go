@@ -47,7 +47,7 @@ func (k *Kernel) fillRandom(t *Thread, addr, n uint64) int64 {
 	for done < n {
 		m := min(n-done, uint64(len(b)))
 		for i := 0; i < int(m); i += 8 {
-			put64(b, i, k.random(t))
+			sallyport.Put64(b, i, k.random(t))
 		}
 		if !k.Space.CopyOut(t.Index, addr+done, b[:m]) {
 			if done == 0 {

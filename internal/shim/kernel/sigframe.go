@@ -2,7 +2,10 @@
 
 package kernel
 
-import "enarx.dev/enarx/internal/shim/abi"
+import (
+	"enarx.dev/enarx/internal/sallyport"
+	"enarx.dev/enarx/internal/shim/abi"
+)
 
 // The frame that a handler finds on its stack: struct rt_sigframe (Linux,
 // arch/x86/include/asm/sigframe.h), that is a return address, a struct ucontext and
@@ -89,9 +92,9 @@ func (k *Kernel) pushFrame(t *Thread, sig uint32, a *action, from origin) bool {
 	}
 	b := t.scratch[:frameSize]
 	t.fill(b, sig, a, from)
-	put64(b, offFP, fpAt)
+	sallyport.Put64(b, offFP, fpAt)
 	if size > fxSize {
-		put64(b, offUCFlags, ucXState|ucSigcontextSS|ucStrictRestore)
+		sallyport.Put64(b, offUCFlags, ucXState|ucSigcontextSS|ucStrictRestore)
 	}
 	if !k.Space.CopyOut(t.Index, fpAt, fp) || !k.Space.CopyOut(t.Index, sp, b) {
 		return false
@@ -111,28 +114,28 @@ func (k *Kernel) pushFrame(t *Thread, sig uint32, a *action, from origin) bool {
 func (t *Thread) fill(b []byte, sig uint32, a *action, from origin) {
 	f := &t.Frame
 	clear(b)
-	put64(b, 0, a.restorer)
-	put64(b, offUCFlags, ucSigcontextSS|ucStrictRestore)
+	sallyport.Put64(b, 0, a.restorer)
+	sallyport.Put64(b, offUCFlags, ucSigcontextSS|ucStrictRestore)
 	t.sig.alt.encode(b[offUCStack:], t.sig.alt.flags)
 	for i, r := range f.context() {
-		put64(b, offRegs+8*i, *r)
+		sallyport.Put64(b, offRegs+8*i, *r)
 	}
-	put64(b, offRIP, f.RIP)
-	put64(b, offEFLAGS, f.RFLAGS)
+	sallyport.Put64(b, offRIP, f.RIP)
+	sallyport.Put64(b, offEFLAGS, f.RFLAGS)
 	put16(b, offCS, userCS)
 	put16(b, offSS, userSS)
-	put64(b, offErr, t.sig.code)
-	put64(b, offTrapNo, t.sig.trap)
-	put64(b, offOldMask, t.sig.mask)
-	put64(b, offCR2, t.sig.addr)
-	put64(b, offSigMask, t.sig.mask)
-	put32(b, offInfo, sig)
-	put32(b, offSICode, uint32(from.code))
+	sallyport.Put64(b, offErr, t.sig.code)
+	sallyport.Put64(b, offTrapNo, t.sig.trap)
+	sallyport.Put64(b, offOldMask, t.sig.mask)
+	sallyport.Put64(b, offCR2, t.sig.addr)
+	sallyport.Put64(b, offSigMask, t.sig.mask)
+	sallyport.Put32(b, offInfo, sig)
+	sallyport.Put32(b, offSICode, uint32(from.code))
 	if from.code > 0 {
-		put64(b, offSIAddr, from.addr)
+		sallyport.Put64(b, offSIAddr, from.addr)
 	} else {
-		put32(b, offSIAddr, pid)
-		put32(b, offSIAddr+4, uid)
+		sallyport.Put32(b, offSIAddr, pid)
+		sallyport.Put32(b, offSIAddr+4, uid)
 	}
 }
 
@@ -147,23 +150,23 @@ func (k *Kernel) saveFP(t *Thread) (fp []byte, size uint64) {
 	clear(t.upper[:])
 	k.hooks.SaveUpper(&t.upper)
 	clear(fp[fxSize:])
-	put64(fp, offXBV, get64(t.upper[:], offXBV)&xstateYMM|3)
+	sallyport.Put64(fp, offXBV, sallyport.Get64(t.upper[:], offXBV)&xstateYMM|3)
 	copy(fp[offYMM:xsaveSize], t.upper[offYMM:])
-	put32(fp, offSW, magic1)
-	put32(fp, offSW+4, fpFull)
-	put64(fp, offSW+8, xstateAll)
-	put32(fp, offSW+16, xsaveSize)
-	put32(fp, xsaveSize, magic2)
+	sallyport.Put32(fp, offSW, magic1)
+	sallyport.Put32(fp, offSW+4, fpFull)
+	sallyport.Put64(fp, offSW+8, xstateAll)
+	sallyport.Put32(fp, offSW+16, xsaveSize)
+	sallyport.Put32(fp, xsaveSize, magic2)
 	return fp, fpFull
 }
 
 // initFX gives the thread the floating-point state with which programs start.
 func (t *Thread) initFX() {
-	mask := get32(t.FX[:], offMask)
+	mask := sallyport.Get32(t.FX[:], offMask)
 	clear(t.FX[:])
 	put16(t.FX[:], 0, defaultFCW)
-	put32(t.FX[:], offMXCSR, defaultMX)
-	put32(t.FX[:], offMask, mask)
+	sallyport.Put32(t.FX[:], offMXCSR, defaultMX)
+	sallyport.Put32(t.FX[:], offMask, mask)
 }
 
 // sigreturn undoes a signal frame, or what the program made look like one.
@@ -174,19 +177,19 @@ func (k *Kernel) sigreturn(t *Thread) {
 		k.force(t, sigSEGV, origin{code: siKernel})
 		return
 	}
-	k.setMask(t, get64(b, offSigMask))
+	k.setMask(t, sallyport.Get64(b, offSigMask))
 	for i, r := range f.context() {
 		if i != 15 {
-			*r = get64(b, offRegs+8*i)
+			*r = sallyport.Get64(b, offRegs+8*i)
 		}
 	}
 	now := f.RSP
-	f.RSP, f.RIP = get64(b, offRegs+8*15), get64(b, offRIP)
-	f.RFLAGS = f.RFLAGS&^flagsRestore&flagsFixed | get64(b, offEFLAGS)&flagsRestore | flagsFixed
+	f.RSP, f.RIP = sallyport.Get64(b, offRegs+8*15), sallyport.Get64(b, offRIP)
+	f.RFLAGS = f.RFLAGS&^flagsRestore&flagsFixed | sallyport.Get64(b, offEFLAGS)&flagsRestore | flagsFixed
 	f.CS, f.SS, f.Vector = userCS, userSS, 0
 	t.restart = 0
-	flags, fp := get64(b, offUCFlags), get64(b, offFP)
-	sp, size, mode := get64(b, offUCStack), get64(b, offUCStack+16), get32(b, offUCStack+8)
+	flags, fp := sallyport.Get64(b, offUCFlags), sallyport.Get64(b, offFP)
+	sp, size, mode := sallyport.Get64(b, offUCStack), sallyport.Get64(b, offUCStack+16), sallyport.Get32(b, offUCStack+8)
 	if !k.loadFP(t, fp, flags) || f.RSP > abi.UserEnd {
 		k.force(t, sigSEGV, origin{code: siKernel})
 		return
@@ -198,7 +201,7 @@ func (k *Kernel) sigreturn(t *Thread) {
 // the CPU must be able to load without a fault at CPL 0: MXCSR has reserved bits, and
 // of the XSAVE header nothing is taken over but one bit.
 func (k *Kernel) loadFP(t *Thread, fp, flags uint64) bool {
-	mask := get32(t.FX[:], offMask)
+	mask := sallyport.Get32(t.FX[:], offMask)
 	if mask == 0 {
 		mask = defaultMask
 	}
@@ -210,19 +213,19 @@ func (k *Kernel) loadFP(t *Thread, fp, flags uint64) bool {
 		t.initFX()
 		return false
 	}
-	put32(t.FX[:], offMXCSR, get32(t.FX[:], offMXCSR)&mask)
-	put32(t.FX[:], offMask, mask)
-	if flags&ucXState == 0 || k.hooks.RestoreUpper == nil || get32(t.FX[:], offSW) != magic1 || get32(t.FX[:], offSW+16) != xsaveSize {
+	sallyport.Put32(t.FX[:], offMXCSR, sallyport.Get32(t.FX[:], offMXCSR)&mask)
+	sallyport.Put32(t.FX[:], offMask, mask)
+	if flags&ucXState == 0 || k.hooks.RestoreUpper == nil || sallyport.Get32(t.FX[:], offSW) != magic1 || sallyport.Get32(t.FX[:], offSW+16) != xsaveSize {
 		return true
 	}
 	clear(t.upper[:])
 	if !k.Space.CopyIn(t.Index, t.upper[fxSize:], fp+fxSize) {
 		return false
 	}
-	bv := get64(t.upper[:], offXBV) & xstateYMM
+	bv := sallyport.Get64(t.upper[:], offXBV) & xstateYMM
 	clear(t.upper[fxSize:offYMM])
-	put64(t.upper[:], offXBV, bv)
-	put32(t.upper[:], offMXCSR, defaultMX)
+	sallyport.Put64(t.upper[:], offXBV, bv)
+	sallyport.Put32(t.upper[:], offMXCSR, defaultMX)
 	k.hooks.RestoreUpper(&t.upper)
 	return true
 }

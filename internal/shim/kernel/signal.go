@@ -5,6 +5,7 @@ package kernel
 import (
 	"sync/atomic"
 
+	"enarx.dev/enarx/internal/sallyport"
 	"enarx.dev/enarx/internal/shim/abi"
 )
 
@@ -106,7 +107,7 @@ func (k *Kernel) sigaction(t *Thread, sig, act, old, size uint64) int64 {
 	before := k.actions[sig]
 	if act != 0 {
 		a := &k.actions[sig]
-		a.handler, a.flags, a.restorer, a.mask = get64(b[:], 0), get64(b[:], 8)&saKnown, get64(b[:], 16), get64(b[:], 24)&^unblockable
+		a.handler, a.flags, a.restorer, a.mask = sallyport.Get64(b[:], 0), sallyport.Get64(b[:], 8)&saKnown, sallyport.Get64(b[:], 16), sallyport.Get64(b[:], 24)&^unblockable
 		if a.ignores(uint32(sig)) {
 			k.forget(bit(uint32(sig)))
 		}
@@ -115,10 +116,10 @@ func (k *Kernel) sigaction(t *Thread, sig, act, old, size uint64) int64 {
 	if old == 0 {
 		return 0
 	}
-	put64(b[:], 0, before.handler)
-	put64(b[:], 8, before.flags)
-	put64(b[:], 16, before.restorer)
-	put64(b[:], 24, before.mask)
+	sallyport.Put64(b[:], 0, before.handler)
+	sallyport.Put64(b[:], 8, before.flags)
+	sallyport.Put64(b[:], 16, before.restorer)
+	sallyport.Put64(b[:], 24, before.mask)
 	if !k.Space.CopyOut(t.Index, old, b[:]) {
 		return -abi.EFAULT
 	}
@@ -144,7 +145,7 @@ func (k *Kernel) sigprocmask(t *Thread, how, set, old, size uint64) int64 {
 		if !k.Space.CopyIn(t.Index, b[:], set) {
 			return -abi.EFAULT
 		}
-		mask := get64(b[:], 0)
+		mask := sallyport.Get64(b[:], 0)
 		switch uint32(how) {
 		case 0: // SIG_BLOCK
 			mask |= before
@@ -168,7 +169,7 @@ func (k *Kernel) sigpending(t *Thread, set, size uint64) int64 {
 		return -abi.EINVAL
 	}
 	var b [8]byte
-	put64(b[:], 0, (t.sig.pending.Load()|k.pending.Load())&t.sig.mask)
+	sallyport.Put64(b[:], 0, (t.sig.pending.Load()|k.pending.Load())&t.sig.mask)
 	if !k.Space.CopyOut(t.Index, set, b[:size]) {
 		return -abi.EFAULT
 	}
@@ -225,9 +226,9 @@ func (s *altStack) set(sp, size uint64, flags uint32, now uint64) int64 {
 
 // encode writes s as a stack_t.
 func (s *altStack) encode(b []byte, flags uint32) {
-	put64(b, 0, s.sp)
-	put64(b, 8, uint64(flags))
-	put64(b, 16, s.size)
+	sallyport.Put64(b, 0, s.sp)
+	sallyport.Put64(b, 8, uint64(flags))
+	sallyport.Put64(b, 16, s.size)
 }
 
 // sigaltstack answers sigaltstack(new, old).
@@ -239,7 +240,7 @@ func (k *Kernel) sigaltstack(t *Thread, set, old uint64) int64 {
 		if !k.Space.CopyIn(t.Index, b[:], set) {
 			return -abi.EFAULT
 		}
-		if ret := s.set(get64(b[:], 0), get64(b[:], 16), get32(b[:], 8), t.Frame.RSP); ret != 0 {
+		if ret := s.set(sallyport.Get64(b[:], 0), sallyport.Get64(b[:], 16), sallyport.Get32(b[:], 8), t.Frame.RSP); ret != 0 {
 			return ret
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"enarx.dev/enarx/internal/sallyport"
 	"enarx.dev/enarx/internal/shim/abi"
 )
 
@@ -52,11 +53,11 @@ func TestFrame(t *testing.T) {
 			}
 			fx := make([]byte, fpFull)
 			m.Space.CopyIn(u.t.Index, fx, fp)
-			if !slices.Equal(fx[:offSW], u.m.fxBefore[:offSW]) || get32(fx, offSW) != magic1 || get32(fx, offSW+4) != 836 ||
-				get64(fx, offSW+8) != 7 || get32(fx, offSW+16) != 832 || get32(fx, 832) != magic2 || fx[576] != 0x77 {
+			if !slices.Equal(fx[:offSW], u.m.fxBefore[:offSW]) || sallyport.Get32(fx, offSW) != magic1 || sallyport.Get32(fx, offSW+4) != 836 ||
+				sallyport.Get64(fx, offSW+8) != 7 || sallyport.Get32(fx, offSW+16) != 832 || sallyport.Get32(fx, 832) != magic2 || fx[576] != 0x77 {
 				t.Error("floating-point state in the frame")
 			}
-			if get32(u.t.FX[:], offMXCSR) != defaultMX || get32(u.t.FX[:], 0) != defaultFCW {
+			if sallyport.Get32(u.t.FX[:], offMXCSR) != defaultMX || sallyport.Get32(u.t.FX[:], 0) != defaultFCW {
 				t.Error("floating-point state of the handler")
 			}
 			if f.RFLAGS != 0x246&^flagsClear|flagsFixed || f.CS != userCS || f.SS != userSS || f.RAX != 0 || f.Vector == Syscall {
@@ -75,8 +76,8 @@ func TestFrame(t *testing.T) {
 		for i := range u.t.FX[:416] {
 			u.t.FX[i] = byte(i)
 		}
-		put32(u.t.FX[:], offMXCSR, 0x1f80)
-		put32(u.t.FX[:], offMask, 0xffff)
+		sallyport.Put32(u.t.FX[:], offMXCSR, 0x1f80)
+		sallyport.Put32(u.t.FX[:], offMask, 0xffff)
 		m.cpus[0].ymm[0] = 0x77
 		m.fxBefore = u.t.FX
 		before := *f
@@ -112,11 +113,11 @@ func TestSigreturnSanitises(t *testing.T) {
 		{"selectors", func(u *user, uc uint64) { u.store(uc+184, 0x0010_0000_0000_0008) },
 			func(u *user) bool { return u.t.Frame.CS == userCS && u.t.Frame.SS == userSS }, "[0 0]"},
 		{"MXCSR", func(u *user, uc uint64) { u.store(u.load(uc+224)+24, ^uint64(0)) },
-			func(u *user) bool { return get32(u.t.FX[:], offMXCSR) == defaultMask && u.m.restoredOK() }, "[0 0]"},
+			func(u *user) bool { return sallyport.Get32(u.t.FX[:], offMXCSR) == defaultMask && u.m.restoredOK() }, "[0 0]"},
 		{"XSAVE header", func(u *user, uc uint64) { u.store(u.load(uc+224)+512, ^uint64(0), 1<<63, 5) },
 			func(u *user) bool { return u.m.restoredOK() }, "[0 0]"},
 		{"no floating point", func(u *user, uc uint64) { u.store(uc+224, 0) },
-			func(u *user) bool { return get32(u.t.FX[:], 0) == defaultFCW }, "[0 0]"},
+			func(u *user) bool { return sallyport.Get32(u.t.FX[:], 0) == defaultFCW }, "[0 0]"},
 		{"wild floating point", func(u *user, uc uint64) { u.store(uc+224, 0xffff_8000_0000_0000) }, nil, "[139 11]"},
 		{"kernel RIP", func(u *user, uc uint64) { u.store(uc+168, 0xffff_ffff_8000_0000) }, nil, "[139 11]"},
 		{"non-canonical RIP", func(u *user, uc uint64) { u.store(uc+168, 0x0001_8000_0000_0000) }, nil, "[139 11]"},
@@ -155,7 +156,7 @@ func TestSigreturnSanitises(t *testing.T) {
 func (m *machine) restoredOK() bool {
 	x := m.Kernel.cpus[0].upper[:]
 	rest := slices.Equal(x[offXBV+8:offYMM], make([]byte, offYMM-offXBV-8))
-	return get64(x, offXBV)&^xstateYMM == 0 && rest && get32(x, offMXCSR) == defaultMX
+	return sallyport.Get64(x, offXBV)&^xstateYMM == 0 && rest && sallyport.Get32(x, offMXCSR) == defaultMX
 }
 
 // Exceptions become the signals that Linux makes of them; with the default action
@@ -189,8 +190,8 @@ func TestExceptions(t *testing.T) {
 					c.cr2, c.siAddr = uint64(ro), uint64(ro)
 				}
 				raise := func() {
-					put32(u.t.FX[:], 0, 0x37e|1<<16) // invalid: unmasked, and it happened
-					put32(u.t.FX[:], offMXCSR, 0x1f80&^(4<<7)|4)
+					sallyport.Put32(u.t.FX[:], 0, 0x37e|1<<16) // invalid: unmasked, and it happened
+					sallyport.Put32(u.t.FX[:], offMXCSR, 0x1f80&^(4<<7)|4)
 					u.trap(c.vector, c.code, c.cr2)
 				}
 				ran := 0

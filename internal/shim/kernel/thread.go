@@ -196,7 +196,7 @@ func (k *Kernel) leaveRobust(t *Thread) {
 	if head == 0 || !k.Space.CopyIn(t.Index, b[:], head) {
 		return
 	}
-	entry, offset, pending := get64(b[:], 0), get64(b[:], 8), get64(b[:], 16)
+	entry, offset, pending := sallyport.Get64(b[:], 0), sallyport.Get64(b[:], 8), sallyport.Get64(b[:], 16)
 	for i := 0; i < robustLimit && entry&^1 != head; i++ {
 		// The next one first: its memory may go once the lock is free.
 		next, ok := k.Space.CopyIn(t.Index, b[:8], entry&^1), true
@@ -206,7 +206,7 @@ func (k *Kernel) leaveRobust(t *Thread) {
 		if !next || !ok {
 			return
 		}
-		entry = get64(b[:], 0)
+		entry = sallyport.Get64(b[:], 0)
 	}
 	if pending != 0 {
 		k.ownerDied(t, pending&^1+offset, true)

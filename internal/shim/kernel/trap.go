@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"enarx.dev/enarx/internal/sallyport"
 	"enarx.dev/enarx/internal/shim/mem"
 )
 
@@ -105,11 +106,11 @@ func (k *Kernel) exception(t *Thread, vector uint64) {
 	case vecAC:
 		k.force(t, sigBUS, origin{code: busAdrAln})
 	case vecMF:
-		fcw, fsw := get32(t.FX[:], 0)&0xffff, get32(t.FX[:], 0)>>16
+		fcw, fsw := sallyport.Get32(t.FX[:], 0)&0xffff, sallyport.Get32(t.FX[:], 0)>>16
 		here.code = fpeCode(fsw &^ fcw)
 		k.force(t, sigFPE, here)
 	case vecXM:
-		mx := get32(t.FX[:], offMXCSR)
+		mx := sallyport.Get32(t.FX[:], offMXCSR)
 		here.code = fpeCode(mx &^ (mx >> 7))
 		k.force(t, sigFPE, here)
 	case vecNMI, vecDF, vecMC, vecVC:

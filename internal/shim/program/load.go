@@ -118,7 +118,7 @@ func relocate(sp *mem.Space, cpu uint32, file []byte, r relocations, bias uint64
 	var word [8]byte
 	for i := uint64(0); i < r.count; i++ {
 		at := r.offset + i*relaSize
-		put64(word[:], le64(file, at+16)+bias)
+		sallyport.Put64(word[:], 0, le64(file, at+16)+bias)
 		if !sp.CopyOut(cpu, le64(file, at)+bias, word[:]) {
 			return false
 		}
@@ -134,11 +134,4 @@ func (l *layout) protect(sp *mem.Space, cpu uint32, bias uint64) bool {
 	}
 	first, end := pageDown(l.relro.addr), pageDown(l.relro.addr+l.relro.size)
 	return first >= end || sp.Mprotect(cpu, first+bias, end-first, abi.ProtRead) == 0
-}
-
-// put64 stores a little-endian value in the first eight bytes of b.
-func put64(b []byte, v uint64) {
-	for i := range 8 {
-		b[i] = byte(v >> (8 * i))
-	}
 }
