@@ -33,7 +33,7 @@ const layers = `
 	internal/keep  internal/wasm
 	internal/wasi
 	internal/handover  internal/memfs  internal/socket  internal/confine
-	internal/identity  internal/steward  internal/drawbridged
+	internal/identity  internal/steward  internal/collateral  internal/drawbridged
 	internal/measure  internal/kvm  internal/enclave  internal/shim
 	attest  drawbridge
 	workload  internal/snp  internal/sgx  internal/sallyport

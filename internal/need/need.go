@@ -84,3 +84,17 @@ func Missing(t testing.TB, why string) {
 	}
 	t.Skip("skipped: " + why)
 }
+
+// Vectors returns the folder of the project's hardware evidence, which lies beside
+// the repository and not in it, or skips the test.
+func Vectors(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(filepath.Dir(Root(t)), "shared", "vectors")
+	if env := os.Getenv("ENARX_VECTORS"); env != "" {
+		dir = env
+	}
+	if _, err := os.Stat(filepath.Join(dir, "INDEX.md")); err != nil {
+		t.Skip("skipped: no hardware evidence: " + dir + " is not on this machine (ENARX_VECTORS names another folder)")
+	}
+	return dir
+}
