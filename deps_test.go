@@ -79,7 +79,7 @@ var rules = []rule{
 	},
 	{
 		deny:   []string{"github.com/spf13/"},
-		except: []string{"cmd/enarx"},
+		except: []string{"cmd/enarx", "cmd/enarx-steward"},
 		why:    "command lines are parsed in the command",
 	},
 	{
@@ -93,6 +93,18 @@ var rules = []rule{
 		except:  []string{"internal/need"},
 		testsOK: true,
 		why:     "test support is for tests",
+	},
+	{
+		deny:    []string{"github.com/google/go-sev-guest/", "github.com/google/go-tdx-guest/"},
+		except:  []string{"internal/lanes/attestbench"},
+		testsOK: true,
+		why:     "our verifier is compared with others, not made of them",
+	},
+	{
+		deny:    []string{module + "/attest/attesttest/"},
+		except:  []string{"attest/attesttest/", "internal/lanes/attestbench"},
+		testsOK: true,
+		why:     "what makes evidence is linked into nothing that accepts it",
 	},
 	{
 		deny:   []string{module + "/internal/shim/"},
@@ -115,6 +127,7 @@ var rules = []rule{
 	{
 		who:     []string{"internal/snp/", "internal/sgx/", "internal/sallyport/", "internal/measure/", "attest/"},
 		deny:    []string{"os/", "net/", "log/"},
+		except:  []string{"attest/attesttest/silicon", "attest/attesttest/conformance"}, // programs
 		testsOK: true,
 		why:     "layouts and verification are pure: every input is an argument",
 	},
@@ -327,6 +340,9 @@ func TestImportPolicyCatches(t *testing.T) {
 		{"cobra outside the command", "internal/loader/x.go", `import "github.com/spf13/pflag"`, "imports github.com/spf13/pflag: command lines"},
 		{"engine outside wasm", "internal/wasi/x.go", `import "github.com/tetratelabs/wazero/api"`, "the engine stays behind"},
 		{"need outside tests", "internal/loader/x.go", `import "enarx.dev/enarx/internal/need"`, "test support is for tests"},
+		{"foreign verifier", "attest/snp/x.go", `import "github.com/google/go-sev-guest/verify"`, "compared with others, not made of them"},
+		{"evidence made where it is judged", "internal/steward/x.go", `import "enarx.dev/enarx/attest/attesttest"`, "linked into nothing that accepts it"},
+		{"a clock on the network", "attest/x.go", `import "net/http"`, "every input is an argument"},
 		{"shim linked", "internal/loader/x.go", `import "enarx.dev/enarx/internal/shim/kvm"`, "the shim is embedded as bytes"},
 		{"shim with a heap", "internal/shim/kvm/x.go", `import "enarx.dev/enarx/internal/diag"`, "the shim may import only"},
 		{"impure layout", "internal/snp/x.go", `import "log/slog"`, "layouts and verification are pure"},

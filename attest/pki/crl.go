@@ -5,6 +5,7 @@ package pki
 import (
 	"bytes"
 	"crypto/x509"
+	"fmt"
 	"math/big"
 	"time"
 )
@@ -22,8 +23,18 @@ func ParseCRL(der []byte) (*CRL, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, e := range list.Extensions {
+		if e.Critical { // a delta list, or one for some certificates only: absence from it means nothing
+			return nil, fmt.Errorf("unknown critical extension %v", e.Id)
+		}
+	}
 	crl := &CRL{list, make(map[string]time.Time, len(list.RevokedCertificateEntries))}
 	for _, e := range list.RevokedCertificateEntries {
+		for _, x := range e.Extensions {
+			if x.Critical {
+				return nil, fmt.Errorf("unknown critical extension %v of serial number %x", x.Id, e.SerialNumber)
+			}
+		}
 		crl.revoked[string(e.SerialNumber.Bytes())] = e.RevocationTime
 	}
 	return crl, nil
@@ -51,7 +62,8 @@ func (m *Memo) crlSignedBy(c *CRL, issuer *x509.Certificate) error {
 
 // newest returns the CRL that issuer signed last, found by the issuer's name
 // and key, never by where it was published. CRLs in that name with a bad
-// signature are counted, not used. A CRL that is not of this time yet is used
+// signature are counted, not used, as are those of an issuer whose key usage
+// does not allow them. A CRL that is not of this time yet is used
 // only if there is no other.
 func (m *Memo) newest(crls []*CRL, issuer *x509.Certificate, now time.Time) (best *CRL, forged int) {
 	for _, c := range crls {
@@ -59,7 +71,7 @@ func (m *Memo) newest(crls []*CRL, issuer *x509.Certificate, now time.Time) (bes
 			len(c.AuthorityKeyId) > 0 && len(issuer.SubjectKeyId) > 0 && !bytes.Equal(c.AuthorityKeyId, issuer.SubjectKeyId) {
 			continue
 		}
-		if m.crlSignedBy(c, issuer) != nil {
+		if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 || m.crlSignedBy(c, issuer) != nil {
 			forged++
 			continue
 		}
