@@ -60,25 +60,36 @@ func (m *Memo) crlSignedBy(c *CRL, issuer *x509.Certificate) error {
 	return err
 }
 
-// newest returns the CRL that issuer signed last, found by the issuer's name
-// and key, never by where it was published. CRLs in that name with a bad
-// signature are counted, not used, as are those of an issuer whose key usage
-// does not allow them. A CRL that is not of this time yet is used
-// only if there is no other.
-func (m *Memo) newest(crls []*CRL, issuer *x509.Certificate, now time.Time) (best *CRL, forged int) {
+// A listing is what an issuer's CRLs say about one certificate.
+type listing struct {
+	newest  *CRL      // nil: there is none
+	revoked bool      // by any of them
+	since   time.Time // of the revocation
+	forged  int       // CRLs in the issuer's name with a bad signature, or that it may not sign
+}
+
+// lookUp looks serial up in the CRLs of issuer, found by its name and key,
+// never by where they were published. Any of them revokes, an old one too: an
+// issuer may publish several, as AMD does for its ASK and its ASVK, and who
+// presents evidence chooses what to present with it. A CRL that is not of this
+// time yet is the newest only if there is no other.
+func (m *Memo) lookUp(crls []*CRL, issuer *x509.Certificate, serial *big.Int, now time.Time) (l listing) {
 	for _, c := range crls {
 		if !bytes.Equal(c.RawIssuer, issuer.RawSubject) ||
 			len(c.AuthorityKeyId) > 0 && len(issuer.SubjectKeyId) > 0 && !bytes.Equal(c.AuthorityKeyId, issuer.SubjectKeyId) {
 			continue
 		}
 		if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 || m.crlSignedBy(c, issuer) != nil {
-			forged++
+			l.forged++
 			continue
 		}
-		if best == nil || best.ThisUpdate.After(now) ||
-			c.ThisUpdate.After(best.ThisUpdate) && !c.ThisUpdate.After(now) {
-			best = c
+		if since, ok := c.Revoked(serial); ok && !l.revoked {
+			l.revoked, l.since = true, since
+		}
+		if l.newest == nil || l.newest.ThisUpdate.After(now) ||
+			c.ThisUpdate.After(l.newest.ThisUpdate) && !c.ThisUpdate.After(now) {
+			l.newest = c
 		}
 	}
-	return best, forged
+	return l
 }

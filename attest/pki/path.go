@@ -111,9 +111,7 @@ func (p Path) issued(g *check.Group, l, issuer Link) bool {
 	}) {
 		return false
 	}
-	_, err := Remember(p.Memo, "certificate signature", func() (struct{}, error) {
-		return struct{}{}, issuer.Cert.CheckSignature(l.Cert.SignatureAlgorithm, l.Cert.RawTBSCertificate, l.Cert.Signature)
-	}, l.Cert.Raw, issuer.Cert.RawSubjectPublicKeyInfo)
+	err := p.Memo.SignedBy(l.Cert, issuer.Cert)
 	c := check.Check{
 		Code: l.Code + ".signature", What: "the " + l.Title + " certificate is signed by the " + issuer.Title,
 		Source: rfc5280 + "6.1.3 (a)(1)",
@@ -122,6 +120,14 @@ func (p Path) issued(g *check.Group, l, issuer Link) bool {
 		c.Found, c.Fix = check.Text(err.Error()), "none: the certificate was altered or is of another issuer"
 	}
 	return g.Require(err == nil, c)
+}
+
+// SignedBy checks that the key of issuer signed c, and nothing else.
+func (m *Memo) SignedBy(c, issuer *x509.Certificate) error {
+	_, err := Remember(m, "certificate signature", func() (struct{}, error) {
+		return struct{}{}, issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
+	}, c.Raw, issuer.RawSubjectPublicKeyInfo)
+	return err
 }
 
 // authority requires l to be allowed to issue certificates with below further
@@ -155,27 +161,25 @@ func Unhandled(c *x509.Certificate) string {
 	return "unknown critical extension " + asn1.ObjectIdentifier(c.UnhandledCriticalExtensions[0]).String()
 }
 
-// revocation looks l up in the newest list of its issuer. A list that is out
-// of date still revokes.
+// revocation looks l up in the lists of its issuer. A list that is out of date
+// still revokes.
 func (p Path) revocation(g *check.Group, l, issuer Link) (Dated, bool) {
-	d := Dated{Code: issuer.Code + ".crl", Title: "CRL of the " + issuer.Title, Kind: "crl"}
-	crl, forged := p.Memo.newest(p.CRLs, issuer.Cert, p.Now)
-	d.Forged = forged
-	if crl == nil {
+	list := p.Memo.lookUp(p.CRLs, issuer.Cert, l.Cert.SerialNumber, p.Now)
+	d := Dated{Code: issuer.Code + ".crl", Title: "CRL of the " + issuer.Title, Kind: "crl", Forged: list.forged}
+	if list.newest == nil {
 		d.Missing = true
 		return d, true
 	}
-	d.Issued, d.Next = crl.ThisUpdate, crl.NextUpdate
-	since, revoked := crl.Revoked(l.Cert.SerialNumber)
+	d.Issued, d.Next = list.newest.ThisUpdate, list.newest.NextUpdate
 	c := check.Check{
 		Code: l.Code + ".revoked", What: "the " + l.Title + " is not revoked by the " + issuer.Title,
 		Source: rfc5280 + "6.1.3 (a)(3)",
 	}
-	if revoked {
+	if list.revoked {
 		c.Found = check.Func(func() string {
-			return fmt.Sprintf("serial number %x revoked since %s", l.Cert.SerialNumber, check.Time(since))
+			return fmt.Sprintf("serial number %x revoked since %s", l.Cert.SerialNumber, check.Time(list.since))
 		})
 		c.Fix = "none for this certificate: a successor has to be issued"
 	}
-	return d, g.Require(!revoked, c)
+	return d, g.Require(!list.revoked, c)
 }

@@ -112,6 +112,8 @@ func TestValidate(t *testing.T) {
 			[]*CRL{root.list(t, now.Add(-2*day), 9*day), root.list(t, now.Add(-day), 9*day, 2), root.list(t, now.Add(-3*day), 9*day)}, "sub.revoked", "missing fresh"},
 		{"a list of tomorrow does not hide today's", []*ca{leaf, sub, root},
 			[]*CRL{root.list(t, now.Add(day), day), root.list(t, now.Add(-day), 2*day, 2), root.list(t, now.Add(day), day)}, "sub.revoked", "missing fresh"},
+		{"a newer list does not hide a revocation", []*ca{leaf, sub, root},
+			[]*CRL{root.list(t, now.Add(-day), 2*day, 2), root.list(t, now, day)}, "sub.revoked", "missing fresh"},
 		{"a stranger's list", []*ca{leaf, sub, root}, []*CRL{stranger.list(t, now, day, 2)}, "", "missing missing"},
 		{"wrong signer", []*ca{sub, stranger}, nil, "leaf.signature", ""},
 		{"wrong issuer", []*ca{leaf, root}, nil, "leaf.issuer", ""},
@@ -177,6 +179,19 @@ func TestCriticalCRL(t *testing.T) {
 		if _, err := ParseCRL(der); err == nil {
 			t.Error("read")
 		}
+	}
+}
+
+// An authority whose key usage leaves lists out cannot revoke, or keep quiet.
+func TestListByKeyUsage(t *testing.T) {
+	root := issue(t, nil, 1, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCertSign })
+	leaf := issue(t, root, 2, nil)
+	signer := *root.cert // crypto/x509 would refuse to make the list
+	signer.KeyUsage |= x509.KeyUsageCRLSign
+	lists, ok := Path{Now: now, CRLs: []*CRL{(&ca{&signer, root.key}).list(t, now, time.Hour, 2)}}.Validate(check.New(""),
+		Link{Code: "leaf", Cert: leaf.cert}, Link{Code: "root", Cert: root.cert, CRL: true})
+	if !ok || len(lists) != 1 || !lists[0].Missing || lists[0].Forged != 1 {
+		t.Errorf("%t %+v", ok, lists)
 	}
 }
 
