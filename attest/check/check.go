@@ -199,9 +199,10 @@ func (c *Check) String() string {
 	}
 	if c.Found != nil {
 		if c.Expected != nil {
-			s += ","
+			s += ", found " + c.Found.String()
+		} else {
+			s += ": found " + c.Found.String()
 		}
-		s += " found " + c.Found.String()
 	}
 	return s
 }

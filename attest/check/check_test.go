@@ -56,6 +56,9 @@ func TestFind(t *testing.T) {
 	if got, want := failures[0].String(), "t.debug: debugging is off: expected 0x0, found 0x80000"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	if got, want := (&Check{Code: "c", What: "so", Found: Text("not")}).String(), "c: so: found not"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 func TestWrite(t *testing.T) {
