@@ -23,6 +23,9 @@ func ParseCRL(der []byte) (*CRL, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n := len(der) - len(list.Raw); n > 0 { // which crypto/x509 overlooks
+		return nil, fmt.Errorf("%d bytes after the list", n)
+	}
 	for _, e := range list.Extensions {
 		if e.Critical { // a delta list, or one for some certificates only: absence from it means nothing
 			return nil, fmt.Errorf("unknown critical extension %v", e.Id)
