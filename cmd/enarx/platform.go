@@ -20,9 +20,10 @@ import (
 
 func platformCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
-		Use:     "platform",
-		Short:   "Look at what this machine can do",
-		Example: "  enarx platform info",
+		Use:   "platform",
+		Short: "Look at what this machine can do, and prepare it",
+		Example: "  enarx platform info\n" +
+			"  enarx platform snp update",
 	})
 	var asJSON bool
 	info := &cobra.Command{
@@ -40,7 +41,7 @@ func platformCommand() *cobra.Command {
 		},
 	}
 	info.Flags().BoolVarP(&asJSON, "json", "j", false, "print JSON")
-	cmd.AddCommand(info)
+	cmd.AddCommand(info, sgxCommand(), snpCommand())
 	return cmd
 }
 

@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"enarx.dev/enarx/internal/collateral/cachefile"
 )
 
 // Backend is what one backend needs: of the machine, and of its configuration.
@@ -79,8 +81,8 @@ func (m *Machine) sev() Backend {
 			named(m.opens("/dev/sev is readable by user", "/dev/sev", os.O_RDONLY)),
 			named(m.opens("/dev/sev is writable by user", "/dev/sev", os.O_WRONLY)),
 			memlock(),
-			m.dirHas("SEV-SNP VCEK key cache file", "/var/cache/amd-sev", "vcek-*"),
-			m.dirHas("AMD CRL cache file", "/var/cache/amd-sev", "crls.der"),
+			m.vcekCache(),
+			m.crlCache("AMD CRL cache file", cachefile.AMDDir, "enarx platform snp cache-crl"),
 		},
 	}
 }
@@ -140,8 +142,8 @@ func (m *Machine) sgx() Backend {
 		Probes: []Probe{
 			m.opens("Driver", "/dev/sgx_enclave", os.O_RDWR),
 			cpu,
-			m.dirHas("Intel CRL cache file", "/var/cache/intel-sgx", "crls.der"),
-			m.dirHas("TCB & FMSPC cache", "/var/cache/intel-sgx", "tcb.der"),
+			m.crlCache("Intel CRL cache file", cachefile.IntelDir, "enarx platform sgx cache-crl"),
+			m.tcbCache(),
 		},
 		Config: []Probe{m.exists("AESM Daemon Socket", "/var/run/aesmd/aesm.socket")},
 	}

@@ -5,6 +5,7 @@ package platform
 import (
 	"encoding/binary"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -17,6 +18,7 @@ const (
 // cpuInfo is what the kernel tells about the first processor.
 type cpuInfo struct {
 	vendor, brand string
+	family, model int
 	flags         map[string]bool
 	leaf          func(leaf, sub uint32) (r regs, ok bool)
 }
@@ -45,6 +47,10 @@ func (m *Machine) readCPU() cpuInfo {
 			c.vendor = value
 		case "model name":
 			c.brand = value
+		case "cpu family":
+			c.family, _ = strconv.Atoi(value)
+		case "model":
+			c.model, _ = strconv.Atoi(value)
 		case "flags":
 			for flag := range strings.FieldsSeq(value) {
 				c.flags[flag] = true

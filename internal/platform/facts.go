@@ -44,21 +44,6 @@ func (m *Machine) epc() (total uint64) {
 	return total
 }
 
-// dirHas passes when dir, where caches are kept, has a file of that name.
-func (m *Machine) dirHas(label, dir, pattern string) Probe {
-	p := Probe{Name: label}
-	if _, err := os.ReadDir(m.path(dir)); err != nil {
-		p.Help = "enarx expects the directory `" + dir + "` to exist and be readable"
-		return p
-	}
-	found, _ := filepath.Glob(filepath.Join(m.path(dir), pattern))
-	p.Pass = len(found) > 0
-	if p.Pass {
-		p.Info = filepath.Join(dir, filepath.Base(found[0]))
-	}
-	return p
-}
-
 func containsWord(s, word string) bool { return slices.Contains(strings.Fields(s), word) }
 
 func nonzero(n uint64) string {

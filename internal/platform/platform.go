@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,13 +44,14 @@ func Passed(probes []Probe) bool {
 type Machine struct {
 	root string // "/" but in tests
 	cpu  cpuInfo
+	now  time.Time // of the look
 }
 
 // Host returns the machine this program runs on.
 func Host() *Machine { return at("/") }
 
 func at(root string) *Machine {
-	m := &Machine{root: root}
+	m := &Machine{root: root, now: time.Now()}
 	m.cpu = m.readCPU()
 	return m
 }
