@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"enarx.dev/enarx/internal/diag"
+)
+
+// maxArgFile bounds a file of flags.
+const maxArgFile = 1 << 20
+
+// expand puts the flags of each @FILE among args in its place.
+func expand(root *cobra.Command, args *[]string) error {
+	if len(*args) > 0 && slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == (*args)[0] }) {
+		return nil // the commands take files of other kinds
+	}
+	var all []string
+	for _, arg := range *args {
+		name, isFile := strings.CutPrefix(arg, "@")
+		if !isFile {
+			all = append(all, arg)
+			continue
+		}
+		text, err := readArgFile(name)
+		if err != nil {
+			return err
+		}
+		flags, err := parseArgFile(text, root.Flags())
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, flags...)
+	}
+	*args = all
+	return nil
+}
+
+func readArgFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxArgFile+1))
+	if err == nil && len(text) > maxArgFile {
+		err = fmt.Errorf("%s: more than %d bytes", name, maxArgFile)
+	}
+	return text, err
+}
+
+// parseArgFile returns the flags that a TOML table of long flag names stands
+// for, by upstream's rules: a string or number is the flag's value, true is a
+// flag without one, false is no flag, and an array is the flag repeated.
+func parseArgFile(text []byte, known *pflag.FlagSet) ([]string, error) {
+	var table map[string]any
+	if err := toml.Unmarshal(text, &table); err != nil {
+		if e, ok := errors.AsType[*toml.DecodeError](err); ok {
+			line, column := e.Position()
+			return nil, fmt.Errorf("line %d, column %d: %w", line, column, err)
+		}
+		return nil, err
+	}
+	var flags []string
+	for _, key := range slices.Sorted(maps.Keys(table)) {
+		if known.Lookup(key) == nil {
+			return nil, diag.Hint(fmt.Errorf("unknown key %q", key), "keys are the long names of flags: see `enarx-steward --help`")
+		}
+		values, many := table[key].([]any)
+		if !many {
+			values = []any{table[key]}
+		}
+		for _, value := range values {
+			flag, err := argument(key, value)
+			if err != nil {
+				return nil, fmt.Errorf("key %q: %w", key, err)
+			}
+			flags = append(flags, flag...)
+		}
+	}
+	return flags, nil
+}
+
+// argument returns the flag of one value: one, or none for false.
+func argument(key string, value any) ([]string, error) {
+	text := ""
+	switch v := value.(type) {
+	case string:
+		text = v
+	case int64:
+		text = strconv.FormatInt(v, 10)
+	case float64:
+		text = strconv.FormatFloat(v, 'g', -1, 64)
+	case bool:
+		if !v {
+			return nil, nil
+		}
+		return []string{"--" + key}, nil
+	default:
+		return nil, errors.New("a string, number, boolean, or an array of these is wanted")
+	}
+	return []string{"--" + key + "=" + text}, nil
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"enarx.dev/enarx/internal/diag"
+	"enarx.dev/enarx/internal/steward"
+	"enarx.dev/enarx/internal/steward/serve"
+	"enarx.dev/enarx/internal/version"
+)
+
+// errUsage marks errors of the command line itself.
+var errUsage = errors.New("usage")
+
+// usageError is an error of the command line, with the way to the manual as
+// its hint unless there is a better one.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error        { return e.error }
+func (e usageError) Is(target error) bool { return target == errUsage }
+
+func usage(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	if diag.HintOf(err) == "" {
+		err = diag.Hint(err, "see `%s --help`", cmd.CommandPath())
+	}
+	return usageError{err}
+}
+
+// args wraps one of cobra's checks on the number of arguments.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error { return usage(cmd, check(cmd, args)) }
+}
+
+// options are the flags of the server.
+type options struct {
+	key, crt, host, stateDir, keyType string
+
+	addr, listen, admin string
+	port                uint16
+	tlsKey, tlsCrt      string
+	proxies             []string
+
+	policy, roots, collateral, cache string
+	fetch                            bool
+	kds, pcs, intelCerts             string
+	insecure                         bool
+	challengeKey                     string
+	challenges                       steward.Challenges
+
+	profile  steward.Profile
+	ledger   string
+	limits   steward.Limits
+	conns    serve.Limits
+	timeouts serve.Timeouts
+	drain    time.Duration
+	grace    time.Duration
+
+	logLevel  string
+	logFormat string
+}
+
+// environment names the flags that a variable may set instead: upstream's names.
+var environment = map[string]string{
+	"key": "STEWARD_KEY", "crt": "STEWARD_CRT", "port": "ROCKET_PORT", "addr": "ROCKET_ADDRESS",
+	"host": "RENDER_EXTERNAL_HOSTNAME", "san": "STEWARD_SAN",
+}
+
+func newRoot() *cobra.Command {
+	o := &options{}
+	root := &cobra.Command{
+		Use:   "enarx-steward [flags] [@FILE]",
+		Short: "Issue certificates to Keeps that prove themselves",
+		Long: "The attestation CA of Enarx: a certificate request with evidence of a trusted\n" +
+			"execution environment comes in, and a certificate goes out if the evidence is\n" +
+			"genuine and meets the policy. @FILE is a TOML file of flags.",
+		Example: "  enarx-steward --key ca.key --crt ca.crt --policy policy.toml\n" +
+			"  enarx-steward --state-dir /var/lib/enarx-steward --host steward.example --fetch\n" +
+			"  enarx-steward @/etc/enarx-steward/steward.toml",
+		Version:           version.Version,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args:              noArguments,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	root.SetVersionTemplate("enarx-steward {{.Version}}\n")
+	root.Flags().BoolP("version", "V", false, "print the version")
+	root.SetFlagErrorFunc(usage)
+	root.SuggestionsMinimumDistance = 2
+	o.define(root.Flags())
+	root.AddCommand(checkPolicyCommand(), auditCommand(), versionCommand(), completionCommand())
+	return root
+}
+
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command or argument %q", args[0])
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		err = diag.Hint(err, "did you mean `%s %s`?", cmd.CommandPath(), like[0])
+	}
+	return usage(cmd, err)
+}
+
+func (o *options) define(f *pflag.FlagSet) {
+	f.SortFlags = false
+	o.defineCA(f)
+	o.defineNetwork(f)
+	o.defineDecision(f)
+	o.defineLimits(f)
+	// A flag that says how an attestation CA decides must not silently win over
+	// another: whichever was meant, the other one was meant too.
+	f.VisitAll(func(flag *pflag.Flag) {
+		if _, many := flag.Value.(pflag.SliceValue); !many {
+			flag.Value = &once{Value: flag.Value}
+		}
+	})
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "config" { // upstream's name
+			name = "policy"
+		}
+		return pflag.NormalizedName(name)
+	})
+}
+
+func (o *options) defineCA(f *pflag.FlagSet) {
+	f.StringVarP(&o.key, "key", "k", "", "CA private key: a PEM file, or ssh-agent:SOCKET (env STEWARD_KEY)")
+	f.StringVarP(&o.crt, "crt", "c", "", "CA certificate, PEM, and those above it after it (env STEWARD_CRT)")
+	f.StringVar(&o.stateDir, "state-dir", "", "make a CA here and keep it, instead of --key and --crt")
+	f.StringVar(&o.host, "host", "", "common name of a CA that is made; without --state-dir it is forgotten at the end (env RENDER_EXTERNAL_HOSTNAME)")
+	f.StringVar(&o.keyType, "key-type", "p256", "key of a CA that is made: p256 or p384")
+	f.StringArrayVar(&o.profile.DNSNames, "san", nil, "DNS name for every certificate; may be repeated (env STEWARD_SAN)")
+	f.BoolVar(&o.profile.CopySubject, "copy-subject", false, "copy the request's subject into the certificate, unchecked")
+	f.BoolVar(&o.profile.CompatSAN, "compat-san", false, "put upstream's placeholder foo.bar.hub.profian.com into every certificate")
+	f.BoolVar(&o.profile.Compat, "compat", false, "issue exactly upstream's certificates: 28 days, the request's subject, no attestation result")
+	f.StringVar(&o.ledger, "issuance-log", "", "append a line for each certificate to this file; see the command audit")
+}
+
+func (o *options) defineNetwork(f *pflag.FlagSet) {
+	f.StringVarP(&o.addr, "addr", "a", "::", "IP address to listen on (env ROCKET_ADDRESS)")
+	f.Uint16VarP(&o.port, "port", "p", 3000, "port to listen on (env ROCKET_PORT)")
+	f.StringVar(&o.listen, "listen", "", "HOST:PORT or unix:PATH to listen on, instead of --addr and --port")
+	f.StringVar(&o.admin, "admin", "", "HOST:PORT or unix:PATH for /healthz, /readyz and /metrics")
+	f.StringVar(&o.tlsCrt, "tls-crt", "", "serve HTTPS with this PEM certificate chain")
+	f.StringVar(&o.tlsKey, "tls-key", "", "its private key")
+	f.StringArrayVar(&o.proxies, "proxy", nil, "address or network of a proxy whose X-Forwarded-For is believed; may be repeated")
+	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error (env RUST_LOG; default info)")
+	f.StringVar(&o.logFormat, "log-format", "", "text or json (env RUST_LOG_JSON: json)")
+}
+
+func (o *options) defineDecision(f *pflag.FlagSet) {
+	f.StringVar(&o.policy, "policy", "", "what evidence must satisfy, TOML; also called --config")
+	f.StringVar(&o.collateral, "collateral", "", "folder of CRLs, TCB infos, QE identities and certificates")
+	f.BoolVar(&o.fetch, "fetch", false, "ask AMD and Intel for the collateral that is missing")
+	f.StringVar(&o.cache, "cache", "", "folder that keeps what was fetched")
+	f.StringVar(&o.kds, "kds-url", "", "AMD's key distribution service, or a mirror of it")
+	f.StringVar(&o.pcs, "pcs-url", "", "Intel's provisioning certification service, or a PCCS")
+	f.StringVar(&o.intelCerts, "intel-certs-url", "", "where Intel publishes its root's CRL")
+	f.BoolVar(&o.challenges.Required, "require-challenge", false, "refuse evidence that does not answer a challenge; no client of upstream's does")
+	f.DurationVar(&o.challenges.Life, "challenge-life", 5*time.Minute, "how old a challenge may be")
+	f.StringVar(&o.challengeKey, "challenge-key", "", "file with the secret that replicas share for challenges; otherwise each makes its own")
+	f.StringVar(&o.roots, "roots", "", "DEVELOPMENT: trust these PEM certificates instead of AMD's and Intel's")
+	f.BoolVar(&o.insecure, "insecure-accept-no-tee", false, "DEVELOPMENT: issue certificates for keys that no hardware vouches for")
+}
+
+func (o *options) defineLimits(f *pflag.FlagSet) {
+	f.IntVar(&o.conns.Connections, "max-connections", 4096, "connections at once")
+	f.IntVar(&o.conns.PerClient, "max-connections-per-client", 256, "connections at once from one address")
+	f.IntVar(&o.limits.Requests, "max-requests", 512, "requests at once")
+	f.IntVar(&o.limits.Verifications, "max-verifications", 2*runtime.GOMAXPROCS(0), "verifications at once; twice the processors unless given")
+	f.IntVar(&o.limits.Bundle, "max-bundle", 256, "requests in one bundle")
+	f.Float64Var(&o.limits.Rate, "rate", 50, "certificate requests per second of one client; negative: unlimited")
+	f.IntVar(&o.limits.Burst, "burst", 500, "certificate requests of one client that may come at once")
+	f.DurationVar(&o.timeouts.Header, "header-timeout", 5*time.Second, "for a request's header to arrive")
+	f.DurationVar(&o.timeouts.Read, "read-timeout", 15*time.Second, "for a whole request to arrive")
+	f.DurationVar(&o.drain, "drain", 500*time.Millisecond, "at the end: go on accepting connections for this long")
+	f.DurationVar(&o.grace, "grace", 30*time.Second, "at the end: time for the requests that are left")
+}
+
+// once refuses a second value.
+type once struct {
+	pflag.Value
+	set bool
+}
+
+func (v *once) Set(s string) error {
+	if v.set {
+		return errors.New("it is given more than once")
+	}
+	v.set = true
+	return v.Value.Set(s)
+}
+
+// IsBoolFlag keeps `--fetch` working without a value.
+func (v *once) IsBoolFlag() bool { return v.Value.Type() == "bool" }
+
+// fromEnvironment sets the flags that were not given from the environment.
+func fromEnvironment(f *pflag.FlagSet) error {
+	for name, variable := range environment {
+		value := os.Getenv(variable)
+		if value == "" || f.Changed(name) {
+			continue
+		}
+		if err := f.Set(name, value); err != nil {
+			return fmt.Errorf("%s=%q: %w", variable, value, err)
+		}
+	}
+	return nil
+}
+
+// address is where to listen.
+func (o *options) address() (string, error) {
+	if o.listen != "" {
+		return o.listen, nil
+	}
+	if _, err := netip.ParseAddr(o.addr); err != nil {
+		return "", fmt.Errorf("--addr %q: not an IP address", o.addr)
+	}
+	return net.JoinHostPort(o.addr, strconv.Itoa(int(o.port))), nil
+}
+
+// networks are the proxies.
+func (o *options) networks() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, text := range o.proxies {
+		p, err := netip.ParsePrefix(text)
+		if a, errAddr := netip.ParseAddr(text); errAddr == nil && !strings.Contains(text, "/") {
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--proxy %q: neither an address nor a network like 10.0.0.0/8", text)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrClosed is returned by Append after Close.
+var ErrClosed = errors.New("ledger: the issuance log is closed")
+
+const (
+	maxBatch = 1024 // entries that share one write and one sync
+	maxQueue = 4096 // appends that wait for theirs
+)
+
+// A Log is an open issuance log. Several processes may share one file: each
+// takes a lock for as long as a write takes, and continues where the file then
+// ends. It is safe for concurrent use.
+type Log struct {
+	path string
+	log  *slog.Logger
+
+	queue   chan *batch
+	stopped sync.WaitGroup
+	mu      sync.RWMutex // held for writing by Close, so that nothing is queued after it
+	closed  bool
+	broken  atomic.Pointer[error] // set once nothing can be known of the file any more
+
+	// Of the goroutine that writes:
+	file *os.File
+	end  int64 // of the part of the file that at stands for
+	at   position
+}
+
+// batch is the entries of one Append.
+type batch struct {
+	entries []Entry
+	done    chan error
+	reopen  bool
+}
+
+// Open opens or makes the log at path. A last line that was cut short by a
+// crash is removed, and said to log: its certificate was never handed out. The
+// caller closes the log.
+func Open(path string, log *slog.Logger) (*Log, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	l := &Log{path: path, log: log, queue: make(chan *batch, maxQueue)}
+	file, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	l.file = file
+	if err := l.locked(l.catchUp); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	l.stopped.Go(l.run)
+	return l, nil
+}
+
+func openFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o640)
+}
+
+// Append numbers the entries, chains them to the log, and returns when they
+// are on the disk. Appends that come together share one sync.
+func (l *Log) Append(entries ...Entry) error {
+	for _, e := range entries {
+		e.Sequence = math.MaxUint64 // the longest there is; one bad entry must not fail others' turn
+		if _, err := e.line(); err != nil {
+			return err
+		}
+	}
+	return l.enqueue(&batch{entries: entries})
+}
+
+// Reopen continues in the file that now has the log's name, as after a
+// rotation. A new file continues the chain of the old one.
+func (l *Log) Reopen() error { return l.enqueue(&batch{reopen: true}) }
+
+func (l *Log) enqueue(b *batch) error {
+	b.done = make(chan error, 1)
+	l.mu.RLock()
+	if l.closed {
+		l.mu.RUnlock()
+		return ErrClosed
+	}
+	l.queue <- b
+	l.mu.RUnlock()
+	return <-b.done
+}
+
+// Err returns why the log cannot be written any more, or nil.
+func (l *Log) Err() error {
+	if err := l.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Close writes what is queued, and closes the file.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	close(l.queue)
+	l.mu.Unlock()
+	l.stopped.Wait()
+	return l.file.Close()
+}
+
+// run writes what is queued, as much of it at once as there is.
+func (l *Log) run() {
+	for first := range l.queue {
+		for first != nil {
+			first = l.next(first)
+		}
+	}
+}
+
+// next commits first and the batches that wait behind it, and returns one that
+// has to wait for the next turn, if any.
+func (l *Log) next(first *batch) (after *batch) {
+	if first.reopen {
+		first.done <- l.reopen()
+		return nil
+	}
+	turn, n := []*batch{first}, len(first.entries)
+	for more := true; more && n < maxBatch; {
+		select {
+		case b, ok := <-l.queue:
+			if !ok || b.reopen {
+				after, more = b, false
+				continue
+			}
+			turn, n = append(turn, b), n+len(b.entries)
+		default:
+			more = false
+		}
+	}
+	err := l.Err()
+	if err == nil {
+		err = l.locked(func() error { return l.commit(turn) })
+	}
+	for _, b := range turn {
+		b.done <- err
+	}
+	return after
+}
+
+// locked calls f while no other process writes.
+func (l *Log) locked(f func() error) error {
+	fd := int(l.file.Fd())
+	for {
+		err := unix.Flock(fd, unix.LOCK_EX)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("locking %s: %w", l.path, err)
+		}
+	}
+	err := f()
+	if unlock := unix.Flock(fd, unix.LOCK_UN); unlock != nil {
+		err = errors.Join(err, fmt.Errorf("unlocking %s: %w", l.path, unlock))
+	}
+	return err
+}
+
+// commit writes the entries of turn. The caller holds the lock.
+func (l *Log) commit(turn []*batch) error {
+	if err := l.catchUp(); err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	at := l.at
+	for _, b := range turn {
+		for _, e := range b.entries {
+			e.Sequence, e.Previous = at.sequence+1, at.hash
+			line, err := e.line()
+			if err != nil {
+				return err
+			}
+			at.advance(e, line[:len(line)-1])
+			text.Write(line)
+		}
+	}
+	if _, err := l.file.Write(text.Bytes()); err != nil {
+		// What part of it was written must not stay: others would stumble over it.
+		return errors.Join(fmt.Errorf("writing the issuance log: %w", err), l.file.Truncate(l.end))
+	}
+	// After a failed sync nobody knows what is on the disk, and asking again
+	// says nothing: the kernel has dropped the pages.
+	if err := unix.Fdatasync(int(l.file.Fd())); err != nil {
+		return l.fail(fmt.Errorf("syncing the issuance log %s: %w", l.path, err))
+	}
+	l.at, l.end = at, l.end+int64(text.Len())
+	return nil
+}
+
+func (l *Log) fail(err error) error {
+	l.broken.Store(&err)
+	l.log.Error("the issuance log cannot be written any more: no certificate is issued until a restart", "err", err)
+	return err
+}
+
+// catchUp moves to the end of the file, which another process may have moved.
+// The caller holds the lock.
+func (l *Log) catchUp() error {
+	info, err := l.file.Stat()
+	if err != nil {
+		return fmt.Errorf("opening the issuance log: %w", err)
+	}
+	size := info.Size()
+	switch {
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("the issuance log %s is not a file", l.path)
+	case size == l.end:
+		return nil
+	case size < l.end:
+		return l.fail(fmt.Errorf("%s was cut from %d to %d bytes", l.path, l.end, size))
+	}
+	tail, torn, err := lastLine(l.file, size)
+	if err != nil {
+		return fmt.Errorf("reading the end of %s: %w", l.path, err)
+	}
+	if torn > 0 {
+		l.log.Warn("the last line of the issuance log was cut short, by a crash or a full disk: removing it; its certificate was not handed out",
+			"log", l.path, "bytes", torn)
+		size -= torn
+		if err := errors.Join(l.file.Truncate(size), l.file.Sync()); err != nil {
+			return fmt.Errorf("removing a cut line from %s: %w", l.path, err)
+		}
+	}
+	if size > 0 {
+		e, err := parse(tail)
+		if err != nil {
+			return fmt.Errorf("the last line of %s: %w", l.path, err)
+		}
+		l.at.advance(e, tail)
+	}
+	l.end = size
+	return nil
+}
+
+// lastLine returns the last whole line of a file, without its newline, and
+// how many bytes stand after it.
+func lastLine(f io.ReaderAt, size int64) (line []byte, torn int64, err error) {
+	n := min(size, 2*MaxLine) // a torn line and the one before it
+	end := make([]byte, n)
+	if _, err := f.ReadAt(end, size-n); err != nil && !errors.Is(err, io.EOF) {
+		return nil, 0, err
+	}
+	last := bytes.LastIndexByte(end, '\n')
+	torn = n - int64(last) - 1
+	if torn >= MaxLine {
+		return nil, 0, fmt.Errorf("a line of more than %d bytes", MaxLine-1)
+	}
+	if last < 0 {
+		return nil, torn, nil
+	}
+	end = end[:last]
+	start := bytes.LastIndexByte(end, '\n')
+	if start < 0 && n < size {
+		return nil, 0, fmt.Errorf("a line of more than %d bytes", MaxLine-1)
+	}
+	return end[start+1:], torn, nil
+}
+
+// reopen continues in the file that has the name now.
+func (l *Log) reopen() error {
+	file, err := openFile(l.path)
+	if err != nil {
+		return err
+	}
+	old, end, at := l.file, l.end, l.at
+	if same(old, file) {
+		return file.Close()
+	}
+	l.file, l.end = file, 0
+	if err := l.locked(l.catchUp); err != nil {
+		l.file, l.end, l.at = old, end, at
+		return errors.Join(err, file.Close())
+	}
+	return old.Close()
+}
+
+// same reports whether two descriptors are of one file.
+func same(a, b *os.File) bool {
+	ai, errA := a.Stat()
+	bi, errB := b.Stat()
+	return errA == nil && errB == nil && os.SameFile(ai, bi)
+}
