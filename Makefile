@@ -27,6 +27,8 @@ copy = @mkdir -p $(dir $(2)); cmp -s $(1) $(2) || install -m 0755 $(1) $(2)
 build: images
 	go build -trimpath -buildvcs=false -ldflags "-s -w" -tags keepimages -o build/enarx ./cmd/enarx
 	$(call copy,build/enarx,bin/enarx)
+	go build -trimpath -buildvcs=false -ldflags "-s -w" -o build/enarx-steward ./cmd/enarx-steward
+	$(call copy,build/enarx-steward,bin/enarx-steward)
 	@go run ./internal/loader/layout/show build/enarx-shim-kvm
 
 images:
@@ -46,9 +48,10 @@ examples: setup build
 
 demo: examples
 	examples/demo.sh
+	examples/steward-demo.sh
 
 test: examples
-	CGO_ENABLED=1 CC=clang go test -race $$(go list ./workload/... ./internal/... | grep -v /lanes)
+	CGO_ENABLED=1 CC=clang go test -race $$(go list ./workload/... ./attest/... ./internal/... | grep -v /lanes)
 	go test -timeout 15m -skip '^TestKVM$$' . ./cmd/... ./examples/... ./internal/lanes/...
 	go -C bench test ./...
 	$(MAKE) --no-print-directory test-kvm
@@ -75,6 +78,7 @@ check: build
 bench: build
 	go -C bench run .
 	go run ./internal/lanes/keepbench
+	go run ./internal/lanes/attestbench
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)

@@ -4,8 +4,8 @@
 # and Ubuntu: a C compiler for WebAssembly (clang, lld, wasi-libc and clang's
 # run-time library of the same version), the text format's assembler (wabt), and
 # Node.js with npm for AssemblyScript. And for tests of the KVM Keep: QEMU, a kernel
-# to boot in it (kernel.sh), and a C compiler for static Linux programs (musl). Says
-# nothing when all is there.
+# to boot in it (kernel.sh), and a C compiler for static Linux programs (musl). And
+# for the Steward: curl, openssl and ssh-agent. Says nothing when all is there.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -35,6 +35,9 @@ missing() {
 	has qemu-system-x86_64 || echo qemu-system-x86
 	has musl-gcc || echo musl-tools
 	has as || echo binutils
+	has curl || echo curl
+	has openssl || echo openssl
+	has ssh-agent || echo openssh-client
 	has xz || echo xz-utils # kernel.sh; newer kernels' modules
 	has zstd || echo zstd   # kernel.sh; Ubuntu's modules
 	[ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
