@@ -15,6 +15,7 @@ import (
 
 	"enarx.dev/enarx/attest/dcap"
 	"enarx.dev/enarx/attest/snp"
+	"enarx.dev/enarx/internal/diag"
 )
 
 // A setter reads the value of one key into the policy.
@@ -308,7 +309,7 @@ func statuses(field func(*Policy) *[]string) setter {
 			case s == dcap.Revoked:
 				return d.errorAt(path, "remove it", "%s: a platform that Intel revoked is never accepted", path)
 			case !slices.Contains(known, s):
-				return d.errorAt(path, suggest(s, known), "%s: unknown TCB status %.64q", path, s)
+				return d.errorAt(path, diag.Suggest(s, "known", known), "%s: unknown TCB status %.64q", path, s)
 			}
 		}
 		if len(all) == 0 {
@@ -328,7 +329,7 @@ func technologies(d *policyReader, path string, value any) error {
 	d.p.Technologies = []Technology{}
 	for _, s := range all {
 		if !slices.Contains(known, s) {
-			return d.errorAt(path, suggest(s, known), "%s: unknown technology %.64q", path, s)
+			return d.errorAt(path, diag.Suggest(s, "known", known), "%s: unknown technology %.64q", path, s)
 		}
 		d.p.Technologies = append(d.p.Technologies, Technology(s))
 	}

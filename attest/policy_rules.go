@@ -13,6 +13,7 @@ import (
 
 	"enarx.dev/enarx/attest/dcap"
 	"enarx.dev/enarx/attest/snp"
+	"enarx.dev/enarx/internal/diag"
 )
 
 // The keys of a policy file that need more than a type.
@@ -38,7 +39,7 @@ func measurements(d *policyReader, path string, value any) error {
 		for _, key := range d.inOrder(at+".", entry) {
 			field, ok := fields[key]
 			if !ok {
-				return d.errorAt(at+"."+key, suggest(key, slices.Sorted(maps.Keys(fields))), "unknown key %.64q in [%s]", key, at)
+				return d.errorAt(at+"."+key, diag.Suggest(key, "known", slices.Sorted(maps.Keys(fields))), "unknown key %.64q in [%s]", key, at)
 			}
 			var err error
 			if *field, err = hexList(entry[key], true, sizes[key]); err != nil {
@@ -60,7 +61,7 @@ func policyFlags(d *policyReader, path string, value any) error {
 	}
 	for _, s := range all {
 		if !slices.Contains(known, s) {
-			return d.errorAt(path, suggest(s, known), "%s: unknown guest policy flag %.64q", path, s)
+			return d.errorAt(path, diag.Suggest(s, "known", known), "%s: unknown guest policy flag %.64q", path, s)
 		}
 	}
 	d.p.SNP.PolicyFlags = &all
@@ -85,7 +86,7 @@ func platformInfo(field func(*Policy) *snp.PlatformInfo) setter {
 		for _, s := range all {
 			bit, ok := platformBits[s]
 			if !ok {
-				return d.errorAt(path, suggest(s, slices.Sorted(maps.Keys(platformBits))), "%s: unknown platform flag %.64q", path, s)
+				return d.errorAt(path, diag.Suggest(s, "known", slices.Sorted(maps.Keys(platformBits))), "%s: unknown platform flag %.64q", path, s)
 			}
 			if s == "SME" {
 				d.warn(path, `"SME" means that SMT is on, as upstream's does: AMD's bit 0 is SMT_EN, and bit 1 is TSME_EN; write "SMT"`)
@@ -120,7 +121,7 @@ func minimumTCB(d *policyReader, path string, value any) error {
 		for name, v := range components {
 			if !slices.Contains(snp.Components[:], name) {
 				known := append(slices.Clone(snp.Components[:]), slices.Sorted(maps.Keys(lines))...)
-				return d.errorAt(at, suggest(name, known), "%s: unknown TCB component %.64q", path, name)
+				return d.errorAt(at, diag.Suggest(name, "known", known), "%s: unknown TCB component %.64q", path, name)
 			}
 			n, err := integer(v, math.MaxUint8)
 			if err != nil {
@@ -161,7 +162,7 @@ func products(d *policyReader, path string, value any) error {
 	for _, s := range all {
 		product, ok := known[strings.ToLower(s)]
 		if !ok {
-			return d.errorAt(path, suggest(s, slices.Sorted(maps.Keys(known))), "%s: unknown product line %.64q", path, s)
+			return d.errorAt(path, diag.Suggest(s, "known", slices.Sorted(maps.Keys(known))), "%s: unknown product line %.64q", path, s)
 		}
 		d.p.SNP.Products = append(d.p.SNP.Products, product)
 	}
@@ -200,7 +201,7 @@ func features(d *policyReader, path string, value any) error {
 	for _, s := range all {
 		bit, ok := featureBits[s]
 		if !ok {
-			return d.errorAt(path, suggest(s, slices.Sorted(maps.Keys(featureBits))), "%s: unknown feature %.64q", path, s)
+			return d.errorAt(path, diag.Suggest(s, "known", slices.Sorted(maps.Keys(featureBits))), "%s: unknown feature %.64q", path, s)
 		}
 		bits |= bit
 	}
@@ -219,7 +220,7 @@ func miscSelect(d *policyReader, path string, value any) error {
 	var bits uint32
 	for _, s := range all {
 		if s != "EXINFO" {
-			return d.errorAt(path, suggest(s, []string{"EXINFO"}), "%s: unknown MISCSELECT flag %.64q", path, s)
+			return d.errorAt(path, diag.Suggest(s, "known", []string{"EXINFO"}), "%s: unknown MISCSELECT flag %.64q", path, s)
 		}
 		bits |= 1
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"enarx.dev/enarx/internal/diag"
 )
 
 // maxPolicy bounds a policy file: room for thousands of chips.
@@ -215,7 +217,7 @@ func (d *policyReader) elsewhere(prefix, key string, names []string) string {
 	if _, ok := policyKeys[key]; ok && prefix != "" {
 		return fmt.Sprintf("%s belongs at the top of the file, before any table", key)
 	}
-	return suggest(key, names)
+	return diag.Suggest(key, "known", names)
 }
 
 // consistent refuses rules that contradict each other.
@@ -241,7 +243,7 @@ func (d *policyReader) consistent() error {
 	}
 	for _, name := range p.Expected {
 		if _, ok := p.Measurements[name]; !ok {
-			return d.errorAt("expected", suggest(name, slices.Sorted(maps.Keys(p.Measurements))), "expected: there is no [measurements.%s]", name)
+			return d.errorAt("expected", diag.Suggest(name, "known", slices.Sorted(maps.Keys(p.Measurements))), "expected: there is no [measurements.%s]", name)
 		}
 	}
 	if p.Certificate.Life > p.Certificate.MaxLife {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"enarx.dev/enarx/internal/diag"
 )
 
 var rootKeys = []string{"args", "env", "files", "limits", "log", "steward"}
@@ -51,7 +53,7 @@ func (d *decoder) config(root *table) (*Config, error) {
 func (d *decoder) checkKeys(t *table, where string, known []string) error {
 	for _, name := range t.names {
 		if !slices.Contains(known, name) {
-			return d.errorAt(t.nodes[name].key, name, suggest(name, "known keys", known), "unknown key %.64q%s", name, where)
+			return d.errorAt(t.nodes[name].key, name, diag.Suggest(name, "known keys", known), "unknown key %.64q%s", name, where)
 		}
 	}
 	return nil
@@ -207,7 +209,7 @@ func (d *decoder) word(n *node, key, what string, known []string) (string, error
 		return "", err
 	}
 	if !slices.Contains(known, n.text) {
-		return "", d.errorAt(n.pos, key, suggest(n.text, "known", known), "unknown %s %.64q", what, n.text)
+		return "", d.errorAt(n.pos, key, diag.Suggest(n.text, "known", known), "unknown %s %.64q", what, n.text)
 	}
 	return n.text, nil
 }

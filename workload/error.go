@@ -5,7 +5,6 @@ package workload
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -62,50 +61,4 @@ func (d *decoder) warnAt(offset int, format string, args ...any) {
 	w := Warning{Msg: fmt.Sprintf(format, args...)}
 	w.Line, w.Column = d.position(offset)
 	d.warnings = append(d.warnings, w)
-}
-
-// suggest returns the hint for a word that is not one of known: the closest
-// one if it looks like a slip of the finger, else the whole list.
-func suggest(word, list string, known []string) string {
-	best, least := "", 3
-	for _, k := range known {
-		// One slip in a short word, two in a longer one.
-		dist := distance(strings.ToLower(word), k)
-		if dist <= 1+min(len(k)/5, 1) && dist < least {
-			best, least = k, dist
-		}
-	}
-	if best != "" {
-		return fmt.Sprintf("did you mean %q?", best)
-	}
-	return list + ": " + strings.Join(known, ", ")
-}
-
-// distance is the number of insertions, deletions, replacements and swaps of
-// neighbours that turn a into b. Words too long to be a slip are far from all.
-func distance(a, b string) int {
-	const far = 100
-	if len(a) > 32 || len(b) > 32 {
-		return far
-	}
-	before, prev := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur := make([]int, len(b)+1)
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], before[j-2]+1)
-			}
-		}
-		before, prev = prev, cur
-	}
-	return prev[len(b)]
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"enarx.dev/enarx/internal/diag"
 )
 
 // fileKeys is what an entry of each kind may say, besides kind and name. The
@@ -102,7 +104,7 @@ func (e *entry) readKind() error {
 			at, hint = old.key, "the key is called kind"
 		} else {
 			for _, name := range e.names {
-				if distance(strings.ToLower(name), "kind") <= 1 {
+				if _, ok := diag.Closest(name, "kind"); ok {
 					at, hint = e.nodes[name].key, `did you mean "kind"?`
 				}
 			}
@@ -141,7 +143,7 @@ func (e *entry) checkKey(name string) error {
 	if owners != nil {
 		return e.errorAt(at, name, name+" belongs to the kinds: "+strings.Join(owners, ", "), "a %s entry has no %q", e.kind, name)
 	}
-	hint := suggest(name, "known keys", known)
+	hint := diag.Suggest(name, "known keys", known)
 	if slices.Contains(rootKeys, name) {
 		hint = name + " belongs at the top of the file, before the first [table] or [[table]]"
 	}

@@ -124,20 +124,6 @@ func TestMarshalRefuses(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"", "ab", 2}, {"prot", "prto", 1}, {"host", "hots", 1}, {"kind", "kid", 1}, {"listen", "lissten", 1}, {"args", "envs", 3}, {strings.Repeat("a", 33), "a", 100}} {
-		if got := distance(test.a, test.b); got != test.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
-		}
-		if got := distance(test.b, test.a); got != test.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", test.b, test.a, got, test.want)
-		}
-	}
-}
-
 func TestParseCA(t *testing.T) {
 	certs, err := ParseCA("root of all\n" + testCA + "\nand again\n" + testCA)
 	if err != nil || len(certs) != 2 || certs[0].Subject.CommonName != "test" {

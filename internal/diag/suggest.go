@@ -1,29 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package attest
+package diag
 
 import (
 	"fmt"
 	"strings"
 )
 
-// suggest returns the hint for a word that is not one of known: the closest
-// one if it looks like a slip of the finger, else the whole list.
-func suggest(word string, known []string) string {
-	best, least := "", 3
+// Closest returns the one of known that word is a slip of the finger away from.
+func Closest(word string, known ...string) (best string, ok bool) {
+	least := 3
 	for _, k := range known {
 		// One slip in a short word, two in a longer one; upper case is none.
 		if dist := distance(strings.ToLower(word), strings.ToLower(k)); dist <= 1+min(len(k)/5, 1) && dist < least {
 			best, least = k, dist
 		}
 	}
-	if best != "" {
+	return best, least < 3
+}
+
+// Suggest returns the hint for a word that is not one of known: the closest one
+// if there is one, else the whole list under its title.
+func Suggest(word, title string, known []string) string {
+	if best, ok := Closest(word, known...); ok {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	if len(known) == 0 {
 		return ""
 	}
-	return "known: " + strings.Join(known, ", ")
+	return title + ": " + strings.Join(known, ", ")
 }
 
 // distance is the number of insertions, deletions, replacements and swaps of
