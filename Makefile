@@ -48,7 +48,7 @@ examples: setup build
 
 demo: examples
 	examples/demo.sh
-	examples/steward-demo.sh
+	scripts/steward-demo.sh
 
 test: examples
 	CGO_ENABLED=1 CC=clang go test -race $$(go list ./workload/... ./attest/... ./internal/... | grep -v /lanes)

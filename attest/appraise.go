@@ -75,19 +75,34 @@ func (v values) String() string {
 	return "one of " + strings.Join(all, ", ")
 }
 
+// unsaid is the value that evidence does not have.
+const unsaid = check.Text("nothing: the evidence does not say")
+
 // listed requires found to be in the list of the key, if there is one.
 func (a *appraisal) listed(key string, list [][]byte, found []byte, code, what string) {
-	if len(list) > 0 {
-		a.rule(contains(list, found), key, "run what is listed, or add the value to KEY",
-			check.Check{Code: code, What: what, Expected: values(list), Found: check.Hex(found)})
+	if len(list) == 0 {
+		return
 	}
+	c := check.Check{Code: code, What: what, Expected: values(list), Found: check.Hex(found)}
+	fix := "run what is listed, or add the value to KEY"
+	if found == nil {
+		c.Found, fix = unsaid, "use a machine whose evidence says it, or change KEY"
+	}
+	a.rule(found != nil && contains(list, found), key, fix, c)
 }
 
-// denied requires found not to be in the list of the key, if there is one.
+// denied requires found not to be in the list of the key, if there is one. What
+// the evidence does not say may be what is denied.
 func (a *appraisal) denied(key string, list [][]byte, found []byte, code, what string) {
-	if len(list) > 0 {
-		a.rule(!contains(list, found), key, "remove the value from KEY", check.Check{Code: code, What: what, Found: check.Hex(found)})
+	if len(list) == 0 {
+		return
 	}
+	c := check.Check{Code: code, What: what, Found: check.Hex(found)}
+	fix := "remove the value from KEY"
+	if found == nil {
+		c.Found, fix = unsaid, "use a machine whose evidence says it, or change KEY"
+	}
+	a.rule(found != nil && !contains(list, found), key, fix, c)
 }
 
 // atLeast requires a number of the evidence to reach that of the key.

@@ -76,8 +76,11 @@ func (a *appraisal) tcbStatus(i *intel, status dcap.Status) {
 		return
 	}
 	k.Found = check.Text(status.Name)
-	a.rule(status.Name != dcap.Revoked && slices.Contains(accepted, status.Name), c.kStatus,
-		"update the platform's BIOS and microcode (and its quoting enclave), or add the status to KEY", k)
+	fix := "update the platform's BIOS and microcode (and its quoting enclave), or add the status to KEY"
+	if status.Name == dcap.Revoked {
+		fix = "update the platform's BIOS and microcode (and its quoting enclave): no policy accepts what Intel revoked"
+	}
+	a.rule(status.Name != dcap.Revoked && slices.Contains(accepted, status.Name), c.kStatus, fix, k)
 	if i.Advisories == nil {
 		if len(status.Advisories) > 0 {
 			a.g.Note(check.Check{Code: c.advisories, What: "security advisories apply to the platform", Found: check.List(status.Advisories)})
@@ -168,9 +171,14 @@ func (a *appraisal) tdx() {
 		Code: "tdx.attributes.migratable", What: "nobody may move the trust domain", Found: body.Attributes,
 	})
 	service := body.MRServiceTD[:]
-	a.rule(zero(service) || contains(p.MRServiceTD, service), "tdx.mr_service_td", "launch the trust domain without a service TD, or add the value to KEY", check.Check{
+	bound := check.Check{
 		Code: "tdx.mrservicetd", What: "no service TD, or a listed one, is bound to the trust domain", Expected: serviceTDs(p.MRServiceTD), Found: check.Hex(service),
-	})
+	}
+	if body.V15 {
+		a.rule(zero(service) || contains(p.MRServiceTD, service), "tdx.mr_service_td", "launch the trust domain without a service TD, or add the value to KEY", bound)
+	} else {
+		a.g.Skip(bound, "a TD report of TDX 1.0 does not say")
+	}
 	a.listed("tdx.mr_td", p.MRTD, body.MRTD[:], "tdx.mrtd", "the measurement is a listed one")
 	a.denied("tdx.mr_td_denied", p.MRTDDenied, body.MRTD[:], "tdx.mrtd.denied", "the measurement is not a denied one")
 	for i, key := range [...]string{"tdx.rtmr0", "tdx.rtmr1", "tdx.rtmr2", "tdx.rtmr3"} {

@@ -85,6 +85,42 @@ func TestBinding(t *testing.T) {
 	}
 }
 
+// TestUnsaid: a rule on what the evidence does not say refuses, and does not
+// advise to list nothing.
+func TestUnsaid(t *testing.T) {
+	for text, code := range map[string]string{
+		"[snp]\nallow_vlek = true\nchip_ids = [\"" + strings.Repeat("00", 64) + "\"]":        "snp.chip_id",
+		"[snp]\nallow_vlek = true\nchip_ids_denied = [\"" + strings.Repeat("5a", 64) + "\"]": "snp.chip_id.denied",
+	} {
+		p, err := ParsePolicy("p.toml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := judge(t, p, "snp-v2", vlek)
+		c := r.Failed()
+		if r.Code() != code || !strings.Contains(c.Found.String(), "does not say") || c.Source != "p.toml:3" || strings.Contains(c.Fix, "add the value") {
+			t.Errorf("%s: %v, %s, %s", code, c, c.Source, c.Fix)
+		}
+	}
+	// Quotes of version 4 have no place for a service TD.
+	if c := judge(t, nil, "tdx-v1", nil).Appraisal.Find("tdx.mrservicetd"); c.Status != check.Skipped {
+		t.Errorf("%s: %s", c.Status, c)
+	}
+}
+
+// TestRevokedFix: no policy can accept what Intel revoked.
+func TestRevokedFix(t *testing.T) {
+	r := judge(t, nil, "sgx-v3", func(r *attesttest.Request) {
+		m := *r.Machine
+		m.SVN = [16]uint8{1, 1}
+		r.Machine = &m
+		r.Evidence = func(e *attesttest.Evidence) { e.TCBInfo.JSON = silicon.Machine().TCBInfo("SGX") }
+	})
+	if c := r.Failed(); r.Code() != "sgx.tcb.status" || c.Found.String() != dcap.Revoked || strings.Contains(c.Fix, "add the status") {
+		t.Errorf("%s: %s", r.Code(), c.Fix)
+	}
+}
+
 // TestNonce: a verifier's nonce is what follows the hash, if there is one.
 func TestNonce(t *testing.T) {
 	nonce := []byte("sixteen bytes ab")

@@ -44,11 +44,11 @@ func (b *Bundle) readJSON(text []byte) (string, error) {
 				return "", err
 			}
 		}
-		report := decoded(fields["hcl_report"])
-		if len(report) == 0 {
-			return unreadable("JSON with an hcl_report that is not base64")
+		what, known, err := b.report(decoded(fields["hcl_report"]))
+		if !known {
+			return unreadable("JSON with an hcl_report that is not one in base64")
 		}
-		return b.readBinary(report)
+		return what, err
 	}
 	return unreadable("JSON without tcbInfo, enclaveIdentity, tcb_info, outblob or hcl_report")
 }
@@ -135,7 +135,10 @@ func (b *Bundle) tsm(report, certificates []byte) (string, error) {
 			}
 		}
 	}
-	what, err := b.readBinary(report)
+	what, known, err := b.report(report)
+	if !known {
+		return unreadable("a configfs-tsm report whose outblob is neither report nor quote")
+	}
 	return "configfs-tsm: " + what, err
 }
 

@@ -103,7 +103,7 @@ func (s *sentences) general() {
 	c := &p.Collateral
 	s.flag("collateral.require_crl", c.RequireCRL, "current revocation lists are required", "revocation lists may be missing or stale")
 	s.flag("collateral.require_tcb_info", c.RequireTCBInfo, "Intel's current TCB info is required", "Intel's TCB info may be missing or stale: old platforms are not noticed")
-	s.flag("collateral.require_qe_identity", c.RequireQEIdentity, "Intel's current identity of the quoting enclave is required", "Intel's identity of the quoting enclave may be missing or stale")
+	s.flag("collateral.require_qe_identity", c.RequireQEIdentity, "Intel's current identity of the quoting enclave is required", "Intel's identity of the quoting enclave may be missing or stale: old ones are not noticed")
 	if c.MaxAge > 0 {
 		s.say("collateral.max_age", "none of these may be older than %s", days(c.MaxAge))
 	}

@@ -192,19 +192,33 @@ func (b *Bundle) bare(t Technology, raw []byte, what string) (string, error) {
 // of the host compatibility layer.
 const headerHCL = 32
 
-func (b *Bundle) readBinary(raw []byte) (string, error) {
+// report takes a report or quote with nothing around it. It is known if raw
+// begins like one.
+func (b *Bundle) report(raw []byte) (what string, known bool, err error) {
 	switch {
 	case isReport(raw):
-		return b.bare(SNP, raw, "SNP report")
+		what, err = b.bare(SNP, raw, "SNP report")
 	case sgx.IsQuote(raw):
-		return b.bare(SGX, raw, "SGX quote")
+		what, err = b.bare(SGX, raw, "SGX quote")
 	case tdx.IsQuote(raw):
-		return b.bare(TDX, raw, "TDX quote")
+		what, err = b.bare(TDX, raw, "TDX quote")
 	case bytes.HasPrefix(raw, []byte("HCLA")):
 		if len(raw) < headerHCL+snp.ReportSize || !isReport(raw[headerHCL:][:snp.ReportSize]) {
-			return unreadable("an Azure HCL report without an SNP report in it")
+			what, err = unreadable("an Azure HCL report without an SNP report in it")
+		} else {
+			what, err = b.bare(SNP, raw[headerHCL:][:snp.ReportSize], "Azure HCL report with an SNP report")
 		}
-		return b.bare(SNP, raw[headerHCL:][:snp.ReportSize], "Azure HCL report with an SNP report")
+	default:
+		return "", false, nil
+	}
+	return what, true, err
+}
+
+func (b *Bundle) readBinary(raw []byte) (string, error) {
+	if what, known, err := b.report(raw); known {
+		return what, err
+	}
+	switch {
 	case raw[0] == 0x30:
 		return b.readDER(raw)
 	case raw[0]>>5 == 5:

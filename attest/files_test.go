@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -79,6 +80,8 @@ func TestRecognise(t *testing.T) {
 		"collateral with a bad CRL":    {object(map[string]string{"tcb_info": "", "pck_crl": "zz"}), "unreadable: JSON with a pck_crl"},
 		"tsm without report":           {object(map[string]string{"outblob": ""}), "unreadable: a configfs-tsm report without outblob"},
 		"tsm with a bad table":         {object(map[string]string{"outblob": b64(snp.Report), "auxblob": b64(bytes.Repeat([]byte{0xff}, 24))}), "unreadable: a configfs-tsm report with a bad table"},
+		"tsm in tsm":                   {tsmInTSM(100000), "unreadable: a configfs-tsm report whose outblob is neither report nor quote"},
+		"hcl_report in tsm in JSON":    {object(map[string]string{"hcl_report": b64(tsmInTSM(2))}), "unreadable: JSON with an hcl_report"},
 		"hcl_report that is no base64": {object(map[string]string{"hcl_report": "!"}), "unreadable: JSON with an hcl_report"},
 		"HCL without a report":         {[]byte("HCLA and nothing more than that"), "unreadable: an Azure HCL report"},
 		"empty SEQUENCE":               {bytes.Repeat([]byte{0x30, 0}, 1), "unreadable: DER"},
@@ -102,6 +105,16 @@ func TestRecognise(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tsmInTSM is a configfs-tsm report in a configfs-tsm report, and so on.
+func tsmInTSM(depth int) []byte {
+	const entry = "\xa1\x67outblob\x5a"
+	var all []byte
+	for left := (depth - 1) * (len(entry) + 4); left >= 0; left -= len(entry) + 4 {
+		all = binary.BigEndian.AppendUint32(append(all, entry...), uint32(left))
+	}
+	return all
 }
 
 // issued returns a certificate with an extension, DER, and its key.

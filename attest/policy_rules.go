@@ -123,6 +123,9 @@ func minimumTCB(d *policyReader, path string, value any) error {
 				known := append(slices.Clone(snp.Components[:]), slices.Sorted(maps.Keys(lines))...)
 				return d.errorAt(at, diag.Suggest(name, "known", known), "%s: unknown TCB component %.64q", path, name)
 			}
+			if name == "fmc" && product != "" && product != snp.Turin {
+				return d.errorAt(at, "only Turin has one", "%s: %s has no fmc", path, product)
+			}
 			n, err := integer(v, math.MaxUint8)
 			if err != nil {
 				return d.errorAt(at, "", "%s: %s %s", path, name, err)
@@ -157,6 +160,9 @@ func products(d *policyReader, path string, value any) error {
 	all, err := texts(value, false)
 	if err != nil {
 		return err
+	}
+	if len(all) == 0 {
+		return errors.New("is empty, which refuses everything")
 	}
 	d.p.SNP.Products = []string{}
 	for _, s := range all {

@@ -96,4 +96,19 @@ func (q *quotes) relaxed() {
 			m.Policy = policy("collateral", r.key+" = false")
 		})
 	}
+	for _, e := range []struct {
+		name, change, code string
+		edit               func(*EnclaveReport)
+	}{
+		{"mrsigner", "anybody's enclave as quoting enclave", ".qe.mrsigner", func(r *EnclaveReport) { r.MRSigner[31] ^= 1 }},
+		{"isvprodid", "another enclave of Intel's as quoting enclave", ".qe.isvprodid", func(r *EnclaveReport) { r.ISVProdID = 3 }},
+		{"attributes", "a quoting enclave that the host may debug", ".qe.attributes", func(r *EnclaveReport) { r.Attributes |= AttributeDebug }},
+		{"miscselect", "a quoting enclave of another MISCSELECT", ".qe.miscselect", func(r *EnclaveReport) { r.MiscSelect = 1 }},
+	} {
+		q.refuse("without_qe_identity/"+e.name, e.change+", and the policy does not ask for Intel's identity of it", q.code(e.code), func(m *Mutant) {
+			m.drop("qe-identity.json")
+			m.Policy = policy("collateral", "require_qe_identity = false")
+			m.Input = q.quote(q.m, func(x *Quote) { e.edit(&x.QE) })
+		})
+	}
 }

@@ -180,6 +180,11 @@ func (q *quotes) tdx15(set func(name, change, code string, edit func(*TDXQuote),
 	q.alter("body/type", 48, "tdx.body.size")
 	q.alter("body/size", 50, "tdx.body.size")
 	set("body/mrservicetd/other", "a service TD is bound to the TD", "tdx.mrservicetd", func(x *TDXQuote) { x.MRServiceTD[0] = 1 })
+	set("body/tee_tcb_svn_2/older", "an out of date TDX module runs now", "tdx.tcb.status", func(x *TDXQuote) { x.TEETCBSVN2[0]-- })
+	set("body/tee_tcb_svn_2/unknown", "a TDX module older than any that Intel knows runs now", "tdx.module.current", func(x *TDXQuote) { x.TEETCBSVN2[0] = 1 })
+	set("body/tee_tcb_svn_2/version", "a TDX module of an unknown version runs now", "tdx.module.current", func(x *TDXQuote) { x.TEETCBSVN2[1] = 9 })
+	set("body/tee_tcb_svn_2/loader", "an older SEAM loader than Intel knows runs now", "tdx.module.current", func(x *TDXQuote) { x.TEETCBSVN2[2]-- })
+	q.still("body/tee_tcb_svn_2/newer", "a newer TDX module runs now", func(m *Mutant) { m.Input = body(func(x *TDXQuote) { x.TEETCBSVN2[0]++ }) })
 	q.refuse("body/type/1", "the body of an SGX enclave", "tdx.body.type", func(m *Mutant) {
 		m.Input = slices.Clone(body(func(*TDXQuote) {}))
 		m.Input[48], m.Loose = 1, true

@@ -198,6 +198,13 @@ func (g *generator) vlek(c *Chip) {
 	g.refuse("policy/csp", "the policy allows another cloud provider", "snp.csp_id", func(m *Mutant) {
 		m.Policy = policy("snp", "allow_vlek = true", `csp_ids = ["other.example"]`)
 	})
+	chip := g.w.AMD.Milan.Chip("conformance")
+	g.refuse("policy/chip_denied", "the policy denies a chip, and the report does not name its own", "snp.chip_id.denied", func(m *Mutant) {
+		m.Policy = policy("snp", "allow_vlek = true", "chip_ids_denied = "+hexList(chip.ID[:]))
+	})
+	g.refuse("policy/chip_none", "the policy lists chips, and the report does not name its own", "snp.chip_id", func(m *Mutant) {
+		m.Policy = policy("snp", "allow_vlek = true", "chip_ids = "+hexList(make([]byte, 64)))
+	})
 	g.set(c, "key_info/vcek", "it says that a VCEK signed", "snp.vcek", func(r *Report) { r.SignerInfo &^= SignerVLEK })
 	g.set(c, "reported_tcb/snp", "one more", "snp.vlek.tcb.snp", func(r *Report) { r.ReportedTCB.SNP++ })
 	g.refuse("asvk/missing", "no ASVK", "snp.asvk", func(m *Mutant) { m.drop("asvk-milan.crt") })

@@ -144,6 +144,8 @@ var sevGuestDiffers = map[string]string{
 	"snp-vlek/vlek/product_name/genoa":          productName,
 	"snp-vlek/vlek/csp_id/other":                "it has no rule on cloud providers",
 	"snp-vlek/policy/csp":                       "it has no rule on cloud providers",
+	"snp-vlek/policy/chip_denied":               "it has no rule on chips",
+	"snp-vlek/policy/chip_none":                 "it has no rule on chips",
 	"snp-vlek/asvk/revoked":                     "it looks in CRLs for the ASK only",
 	"snp-endorsement/time/crl/before":           crlDates,
 	"snp-endorsement/time/crl/after":            crlDates,

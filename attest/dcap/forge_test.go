@@ -84,7 +84,8 @@ func newForge(kind string) *forge {
 	header[2] = 2
 	f.qe = make([]byte, 384)
 	f.qe[48] = 0x11 // INIT, PROVISIONKEY
-	f.qe[128], f.qe[256], f.qe[258] = 0x8c, 1, 6
+	copy(f.qe[128:], must(hex.DecodeString(qeSigner)))
+	f.qe[256], f.qe[258] = 1, 6
 	f.identity = identityJSON
 	f.info = infoJSON
 	if kind == "sgx" {
@@ -106,16 +107,24 @@ func newForge(kind string) *forge {
 		copy(body[584:], []byte{5, 1, 7})
 	}
 	f.signed = append(header, body...)
-	f.identity = strings.Replace(f.identity, `"QE"`, `"TD_QE"`, 1)
+	copy(f.qe[128:], must(hex.DecodeString(tdqeSigner)))
+	f.qe[256] = 2
+	f.identity = strings.NewReplacer(`"QE"`, `"TD_QE"`, qeSigner, tdqeSigner, `"isvprodid":1`, `"isvprodid":2`).Replace(f.identity)
 	f.info = strings.Replace(f.info, `"SGX"`, `"TDX"`, 1)
 	return f
 }
 
 func same(b []byte) []byte { return b }
 
+// Who signs Intel's quoting enclaves.
+const (
+	qeSigner   = "8C4F5775D796503E96137F77C68A829A0056AC8DED70140B081B094490C57BFF"
+	tdqeSigner = "DC9E2A7C6F948F17474E34A7FC43ED030F7C1563F1BABDDF6340C82E0E54A8C5"
+)
+
 const identityJSON = `{"id":"QE","version":2,"issueDate":"2029-12-15T00:00:00Z","nextUpdate":"2030-01-15T00:00:00Z",` +
 	`"tcbEvaluationDataNumber":17,"miscselect":"00000000","miscselectMask":"FFFFFFFF","attributes":"11000000000000000000000000000000",` +
-	`"attributesMask":"FBFFFFFFFFFFFFFF0000000000000000","mrsigner":"8C00000000000000000000000000000000000000000000000000000000000000","isvprodid":1,` +
+	`"attributesMask":"FBFFFFFFFFFFFFFF0000000000000000","mrsigner":"` + qeSigner + `","isvprodid":1,` +
 	`"tcbLevels":[{"tcb":{"isvsvn":6},"tcbDate":"2029-01-01T00:00:00Z","tcbStatus":"UpToDate"},` +
 	`{"tcb":{"isvsvn":4},"tcbDate":"2028-01-01T00:00:00Z","tcbStatus":"OutOfDate","advisoryIDs":["INTEL-SA-00001"]}]}`
 

@@ -45,6 +45,13 @@ func flipQE(offset int, bits byte) func(f *forge) {
 	return func(f *forge) { f.qe[offset] ^= bits }
 }
 
+func withoutIdentity(edit func(f *forge)) func(f *forge) {
+	return func(f *forge) {
+		edit(f)
+		f.collateral = func(c *dcap.Collateral) { c.QEIdentities = nil }
+	}
+}
+
 func cut(n int) func(f *forge) {
 	return func(f *forge) { f.quote = func(q []byte) []byte { return q[:len(q)-n] } }
 }
@@ -119,6 +126,11 @@ var mutants = []mutant{
 	{"QE's MISCSELECT", all, flipQE(16, 1), ".qe.miscselect", nil},
 	{"QE's attribute under no mask", all, flipQE(48, 4), "", nil},
 	{"QE's version", all, flipQE(258, 6^3), ".qe.isvsvn", nil},
+	{"no QE identity", all, withoutIdentity(func(*forge) {}), "", nil},
+	{"QE's MRSIGNER without a QE identity", all, withoutIdentity(flipQE(159, 1)), ".qe.mrsigner", nil},
+	{"QE's ISVPRODID without a QE identity", all, withoutIdentity(flipQE(256, 3)), ".qe.isvprodid", nil},
+	{"QE's DEBUG without a QE identity", all, withoutIdentity(flipQE(48, 2)), ".qe.attributes", nil},
+	{"QE's MISCSELECT without a QE identity", all, withoutIdentity(flipQE(16, 1)), ".qe.miscselect", nil},
 
 	// The TDX module.
 	{"MRSIGNERSEAM", "tdx4", flip(48+64, 1), ".mrsignerseam", nil},
@@ -127,6 +139,11 @@ var mutants = []mutant{
 		flip(48+64, 1)(f)
 		f.collateral = func(c *dcap.Collateral) { c.TCBInfos = nil }
 	}, ".mrsignerseam", nil},
+	{"older module at run time", "tdx5", flip(54+584, 5^2), "", nil},
+	{"too old module at run time", "tdx5", flip(54+584, 5^1), ".module.current", nil},
+	{"module of another major version at run time", "tdx5", flip(54+585, 1^2), ".module.current", nil},
+	{"older loader at run time", "tdx5", flip(54+586, 7^6), "", nil},
+	{"too old loader at run time", "tdx5", flip(54+586, 7^5), ".module.current", nil},
 	{"module of another major version", "tdx4", flip(48+1, 1^2), ".module.identity", nil},
 	{"module that is too old", "tdx4", flip(48, 5^1), ".module.level", nil},
 

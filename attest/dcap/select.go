@@ -148,6 +148,7 @@ func (v *verification) qeIdentity() {
 			return
 		}
 	}
+	v.qeIs(v.g.Sub("Quoting enclave without a QE identity"), knownQE[v.kind.QEIdentity], "what Intel's quoting enclaves have always been")
 }
 
 // tcbInfo finds what to judge the platform by.

@@ -141,6 +141,15 @@ func TestRelaunch(t *testing.T) {
 	if c := g.Find("tdx.tcb-info.relaunch"); !g.OK() || o.tcb.Name != dcap.OutOfDate || c == nil || c.Expected.String() != dcap.UpToDate {
 		t.Errorf("status %s, check %v", o.tcb.Name, c)
 	}
+	// What runs is older than what the trust domain was started under.
+	for at, want := range map[int]string{584: dcap.OutOfDate, 586: dcap.ConfigurationNeeded} {
+		f = newForge("tdx5")
+		f.signed[54+at] = map[int]byte{584: 2, 586: 6}[at]
+		g, o = f.verify(t)
+		if !g.OK() || o.tcb.Name != want || len(o.tcb.Advisories) != 1 || g.Find("tdx.tcb-info.relaunch") != nil {
+			t.Errorf("older at run time: %+v, want %s; failures %v", o.tcb, want, g.Failures())
+		}
+	}
 	for _, kind := range []string{"tdx4", "tdx5"} {
 		f := newForge(kind)
 		if g, _ := f.verify(t); g.Find("tdx.tcb-info.relaunch") != nil {

@@ -58,7 +58,7 @@ func (c *CRL) Revoked(serial *big.Int) (since time.Time, ok bool) {
 // signedBy checks the signature only.
 func (m *Memo) crlSignedBy(c *CRL, issuer *x509.Certificate) error {
 	_, err := Remember(m, "crl signature", func() (struct{}, error) {
-		return struct{}{}, issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSRevocationList, c.Signature)
+		return struct{}{}, checkSignature(issuer, c.SignatureAlgorithm, c.RawTBSRevocationList, c.Signature)
 	}, c.Raw, issuer.RawSubjectPublicKeyInfo)
 	return err
 }

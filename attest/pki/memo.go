@@ -18,11 +18,11 @@ import (
 // concurrent use.
 type Memo struct {
 	seed  maphash.Seed
-	limit int // bytes per generation
+	limit int // bytes per generation, about
 
 	mu         sync.Mutex
 	young, old map[uint64]*memory // what has not been used while young grew to the limit is forgotten
-	size       int                // bytes of the inputs in young
+	size       int                // bytes in young, about
 }
 
 type memory struct {
@@ -31,7 +31,7 @@ type memory struct {
 	value any
 }
 
-// NewMemo returns an empty Memo that keeps up to about limit bytes of inputs.
+// NewMemo returns an empty Memo that takes up to about limit bytes of memory.
 func NewMemo(limit int) *Memo {
 	return &Memo{seed: maphash.MakeSeed(), limit: limit / 2, young: map[uint64]*memory{}}
 }
@@ -97,10 +97,14 @@ func (e *memory) is(kind string, parts [][]byte) bool {
 	return true
 }
 
+// parsed is how many bytes there can be, about, in what one byte of input is
+// parsed to: a stranger decides what is in it.
+var parsed = map[string]int{"certificate": 16, "crl": 16, "tcb info": 8, "qe identity": 8}
+
 func (m *Memo) put(key uint64, e *memory) {
 	size := 256 // of the bookkeeping, about
 	for _, p := range e.parts {
-		size += len(p)
+		size += len(p) * (1 + parsed[e.kind])
 	}
 	if size > m.limit/4 {
 		return

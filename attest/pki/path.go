@@ -10,6 +10,7 @@ package pki
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
@@ -125,9 +126,21 @@ func (p Path) issued(g *check.Group, l, issuer Link) bool {
 // SignedBy checks that the key of issuer signed c, and nothing else.
 func (m *Memo) SignedBy(c, issuer *x509.Certificate) error {
 	_, err := Remember(m, "certificate signature", func() (struct{}, error) {
-		return struct{}{}, issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
+		return struct{}{}, checkSignature(issuer, c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
 	}, c.Raw, issuer.RawSubjectPublicKeyInfo)
 	return err
+}
+
+// maxRSA is the size of the largest RSA key that is used, in bits, as in
+// crypto/tls: vendors have 4096, and a stranger's may take seconds.
+const maxRSA = 8192
+
+// checkSignature is issuer.CheckSignature for keys of a sensible size.
+func checkSignature(issuer *x509.Certificate, algorithm x509.SignatureAlgorithm, signed, signature []byte) error {
+	if key, ok := issuer.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSA {
+		return fmt.Errorf("an RSA key of %d bits, more than %d", key.N.BitLen(), maxRSA)
+	}
+	return issuer.CheckSignature(algorithm, signed, signature)
 }
 
 // authority requires l to be allowed to issue certificates with below further

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -163,6 +164,23 @@ func TestPathLength(t *testing.T) {
 	}
 }
 
+// A stranger's key may be so large that using it takes seconds.
+func TestLargeKeys(t *testing.T) {
+	root := issue(t, nil, 1, nil)
+	leaf := issue(t, root, 2, nil)
+	n := new(big.Int).Lsh(big.NewInt(1), maxRSA)
+	issuer := *root.cert
+	issuer.PublicKey, issuer.RawSubjectPublicKeyInfo = &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 1<<31 - 1}, []byte("large")
+	list := root.list(t, now, time.Hour)
+	for _, memo := range []*Memo{nil, NewMemo(1 << 20)} {
+		for what, err := range map[string]error{"certificate": memo.SignedBy(leaf.cert, &issuer), "list": memo.crlSignedBy(list, &issuer)} {
+			if err == nil || err.Error() != "an RSA key of 8193 bits, more than 8192" {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	}
+}
+
 // A list that covers only some certificates must not be read as one that covers all.
 func TestCriticalCRL(t *testing.T) {
 	root := issue(t, nil, 1, nil)
@@ -244,6 +262,30 @@ func TestMemo(t *testing.T) {
 	get("x", make([]byte, 64<<10)) // too large to keep
 	if before = made; get("x", make([]byte, 64<<10)) == before {
 		t.Error("an input as large as the memory was kept")
+	}
+}
+
+// A list with thousands of entries takes many times the memory of its bytes.
+func TestMemoWeighsWhatIsParsed(t *testing.T) {
+	root := issue(t, nil, 1, nil)
+	serials := make([]int64, 500)
+	for i := range serials {
+		serials[i] = int64(i)
+	}
+	m := NewMemo(4 << 20)
+	for i := range 30 {
+		if _, err := m.CRL(root.list(t, now.Add(time.Duration(i)*time.Second), time.Hour, serials...).Raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries := 0
+	for _, held := range []map[uint64]*memory{m.young, m.old} {
+		for _, e := range held {
+			entries += len(e.value.(*CRL).revoked)
+		}
+	}
+	if entries == 0 || entries > 4<<20/256 {
+		t.Errorf("%d entries are held", entries)
 	}
 }
 

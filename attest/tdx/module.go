@@ -65,12 +65,14 @@ func (c *Claims) identity(g *check.Group) *dcap.ModuleIdentity {
 	return nil
 }
 
-// relaunch notes when only the TDX module that the TD was started under is
-// outdated: it has been replaced since, and a new TD would be better off.
-func (c *Claims) relaunch(g *check.Group) {
+// current judges the TDX module that runs now, where it is not the one that the
+// trust domain was started under, where Intel's algorithm stops. One that is not
+// better counts, with its advisories: it has the trust domain in its hands. A
+// better one is noted: a new trust domain would be better off.
+func (c *Claims) current(g *check.Group) {
 	body := c.Body
 	before := c.Platform.And(c.Module)
-	if !body.V15 || body.TEETCBSVN2 == body.TEETCBSVN || !before.Known || before.Name == dcap.UpToDate {
+	if !body.V15 || body.TEETCBSVN2 == body.TEETCBSVN || !before.Known {
 		return
 	}
 	again, aside := *body, check.New("")
@@ -78,7 +80,15 @@ func (c *Claims) relaunch(g *check.Group) {
 	now := Claims{TCBInfo: c.TCBInfo, PCK: c.PCK, Body: &again}
 	now.module(aside)
 	after := now.TCBInfo.PlatformStatus(aside, prefix, c.PCK, &again.TEETCBSVN).And(now.Module)
-	if !aside.OK() || before.Name == after.Name {
+	if !g.Require(aside.OK(), check.Check{
+		Code: "tdx.module.current", What: "Intel knows the TDX module that runs now",
+		Found: check.Func(func() string { return "TEE_TCB_SVN_2 " + check.Hex(again.TEETCBSVN[:]).String() }), Source: tcbInfoSource,
+		Fix: "update the TCB info, or the platform's TDX module",
+	}) {
+		return
+	}
+	if before.Name == after.Name || dcap.Converge(before.Name, after.Name) != before.Name {
+		c.Current = after
 		return
 	}
 	g.Note(check.Check{

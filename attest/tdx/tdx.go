@@ -117,9 +117,10 @@ type Claims struct {
 	Body       *Body             // the trust domain; within Quote
 	PCK        *dcap.PCK         // the platform; nil if the quote does not say
 	Root       *x509.Certificate // the trust anchor; nil if the chain ends in none
-	TCB        dcap.Status       // Platform, Module and QE together
+	TCB        dcap.Status       // Platform, Module, Current and QE together
 	Platform   dcap.Status
 	Module     dcap.Status // the TDX module, where Intel judges it apart from the platform
+	Current    dcap.Status // platform and module, where what runs now is no better than what the TD was started under
 	QE         dcap.Status
 	TCBInfo    *dcap.TCBInfo    // what Platform and Module are judged by, if there is one
 	QEIdentity *dcap.QEIdentity // what QE is judged by, if there is one
@@ -156,8 +157,8 @@ func Verify(g *check.Group, in Input) *Claims {
 	if c.TCBInfo != nil {
 		platform := g.Sub("Version of the platform")
 		c.Platform = c.TCBInfo.PlatformStatus(platform, prefix, c.PCK, &q.Body.TEETCBSVN)
-		c.relaunch(platform)
+		c.current(platform)
 	}
-	c.TCB = c.Platform.And(c.Module, c.QE)
+	c.TCB = c.Platform.And(c.Module, c.Current, c.QE)
 	return c
 }
