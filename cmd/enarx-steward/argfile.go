@@ -75,7 +75,8 @@ func parseArgFile(text []byte, known *pflag.FlagSet) ([]string, error) {
 	}
 	var flags []string
 	for _, key := range slices.Sorted(maps.Keys(table)) {
-		if known.Lookup(key) == nil {
+		flag := known.Lookup(key)
+		if flag == nil {
 			return nil, diag.Hint(fmt.Errorf("unknown key %q", key), "keys are the long names of flags: see `enarx-steward --help`")
 		}
 		values, many := table[key].([]any)
@@ -83,11 +84,14 @@ func parseArgFile(text []byte, known *pflag.FlagSet) ([]string, error) {
 			values = []any{table[key]}
 		}
 		for _, value := range values {
-			flag, err := argument(key, value)
+			args, err := argument(key, value)
+			if value == true && flag.NoOptDefVal == "" {
+				err = errors.New("a value is wanted") // the flag after it would be taken for that
+			}
 			if err != nil {
 				return nil, fmt.Errorf("key %q: %w", key, err)
 			}
-			flags = append(flags, flag...)
+			flags = append(flags, args...)
 		}
 	}
 	return flags, nil

@@ -31,9 +31,6 @@ func checkPolicyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, w := range policy.Warnings {
-				diag.Warnf(cmd.ErrOrStderr(), "%s", w)
-			}
 			return policy.Explain(cmd.OutOrStdout())
 		},
 	}

@@ -211,8 +211,9 @@ func FuzzArgFile(f *testing.F) {
 			return
 		}
 		for _, arg := range got {
-			name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-			if !strings.HasPrefix(arg, "--") || flags.Lookup(name) == nil {
+			name, _, value := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+			flag := flags.Lookup(name)
+			if !strings.HasPrefix(arg, "--") || flag == nil || !value && flag.NoOptDefVal == "" {
 				t.Errorf("%q", arg)
 			}
 		}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -160,7 +161,7 @@ func (o *options) defineNetwork(f *pflag.FlagSet) {
 	f.StringVar(&o.admin, "admin", "", "HOST:PORT or unix:PATH for /healthz, /readyz and /metrics")
 	f.StringVar(&o.tlsCrt, "tls-crt", "", "serve HTTPS with this PEM certificate chain")
 	f.StringVar(&o.tlsKey, "tls-key", "", "its private key")
-	f.StringArrayVar(&o.proxies, "proxy", nil, "address or network of a proxy whose X-Forwarded-For is believed; may be repeated")
+	f.StringArrayVar(&o.proxies, "proxy", nil, "address or network of a proxy whose X-Forwarded-For is believed, or unix for who comes by a Unix socket; may be repeated")
 	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error (env RUST_LOG; default info)")
 	f.StringVar(&o.logFormat, "log-format", "", "text or json (env RUST_LOG_JSON: json)")
 }
@@ -192,6 +193,30 @@ func (o *options) defineLimits(f *pflag.FlagSet) {
 	f.DurationVar(&o.timeouts.Read, "read-timeout", 15*time.Second, "for a whole request to arrive")
 	f.DurationVar(&o.drain, "drain", 500*time.Millisecond, "at the end: go on accepting connections for this long")
 	f.DurationVar(&o.grace, "grace", 30*time.Second, "at the end: time for the requests that are left")
+}
+
+// checkLimits refuses what would be no limit, or let nothing through.
+func checkLimits(f *pflag.FlagSet) error {
+	var bad error
+	f.VisitAll(func(flag *pflag.Flag) {
+		name, least := flag.Name, ""
+		switch n, err := f.GetInt(name); {
+		case err == nil && n < 1:
+			least = "1"
+		case err != nil:
+			d, err := f.GetDuration(name)
+			if err == nil && (d < 0 || d == 0 && name != "drain") {
+				least = "a moment"
+			}
+		}
+		if least != "" {
+			bad = cmp.Or(bad, fmt.Errorf("--%s %s: at least %s is wanted", name, flag.Value, least))
+		}
+	})
+	if rate, err := f.GetFloat64("rate"); err == nil && !(rate > 0 || rate < 0) { // not a number, too
+		bad = cmp.Or(bad, fmt.Errorf("--rate %v: it is above zero, or negative for unlimited", rate))
+	}
+	return bad
 }
 
 // once refuses a second value.
@@ -236,16 +261,22 @@ func (o *options) address() (string, error) {
 	return net.JoinHostPort(o.addr, strconv.Itoa(int(o.port))), nil
 }
 
-// networks are the proxies.
+// unixProxy is the --proxy that whoever comes by a Unix socket is.
+const unixProxy = "unix"
+
+// networks are the other proxies.
 func (o *options) networks() ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	for _, text := range o.proxies {
+		if text == unixProxy {
+			continue
+		}
 		p, err := netip.ParsePrefix(text)
 		if a, errAddr := netip.ParseAddr(text); errAddr == nil && !strings.Contains(text, "/") {
 			p, err = a.Prefix(a.BitLen())
 		}
 		if err != nil {
-			return nil, fmt.Errorf("--proxy %q: neither an address nor a network like 10.0.0.0/8", text)
+			return nil, fmt.Errorf("--proxy %q: neither an address nor a network like 10.0.0.0/8 nor unix", text)
 		}
 		all = append(all, p.Masked())
 	}

@@ -31,8 +31,13 @@ import (
 	"enarx.dev/enarx/internal/version"
 )
 
-// lookEvery is how often files are looked at for changes.
-const lookEvery = 2 * time.Second
+// lookEvery is how often files are looked at for changes. It takes two looks to
+// tell that a file has been written to its end.
+const lookEvery = time.Second
+
+// answerTime is from when a request may still be arriving to the end of its
+// answer: more than it may wait for its turn and for vendors.
+const answerTime = 45 * time.Second
 
 // daemon is a server being put together. What it opens, close closes.
 type daemon struct {
@@ -53,7 +58,7 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	if err := fromEnvironment(cmd.Flags()); err != nil {
+	if err := errors.Join(fromEnvironment(cmd.Flags()), checkLimits(cmd.Flags())); err != nil {
 		return usage(cmd, err)
 	}
 	d := &daemon{options: o, warn: func(format string, args ...any) { diag.Warnf(cmd.ErrOrStderr(), format, args...) }}
@@ -82,7 +87,8 @@ func (d *daemon) prepare(cmd *cobra.Command) error {
 		return usage(cmd, err)
 	}
 	d.cfg = steward.Config{
-		Roots: attest.VendorRoots(), Profile: d.profile, Limits: d.limits, Proxies: networks, Log: d.log,
+		Roots: attest.VendorRoots(), Profile: d.profile, Limits: d.limits,
+		Proxies: networks, UnixProxy: slices.Contains(d.proxies, unixProxy), Log: d.log,
 	}
 	d.conns.Proxies = networks
 	if d.insecure {
@@ -136,8 +142,9 @@ func (d *daemon) openCollateral(cmd *cobra.Command) error {
 	switch {
 	case d.fetch:
 		f, err := collateral.New(collateral.Config{
-			Cache: d.cache, KDS: d.kds, PCS: d.pcs, Certs: d.intelCerts, MaxAge: d.cfg.Policy.Get().Collateral.MaxAge,
-			Roots: d.cfg.Roots.Set, Memo: d.cfg.Roots.Memo, Log: d.log,
+			Cache: d.cache, KDS: d.kds, PCS: d.pcs, Certs: d.intelCerts,
+			MaxAge: func() time.Duration { return d.cfg.Policy.Get().Collateral.MaxAge },
+			Roots:  d.cfg.Roots.Set, Memo: d.cfg.Roots.Memo, Log: d.log,
 		})
 		if err != nil {
 			return err
@@ -250,8 +257,10 @@ func (d *daemon) serve(ctx context.Context, server *steward.Server, hup <-chan o
 	if err := serve.Notify("READY=1"); err != nil {
 		d.log.Warn("systemd was not told", "err", err)
 	}
+	timeouts := d.timeouts
+	timeouts.Write = timeouts.Read + answerTime
 	err = serve.Run(ctx, serve.Config{
-		Timeouts: d.timeouts, Drain: d.drain, Grace: d.grace, Log: d.log,
+		Timeouts: timeouts, Drain: d.drain, Grace: d.grace, Log: d.log,
 		Stop: func() {
 			d.log.Info("stopping")
 			server.Drain()
@@ -325,25 +334,31 @@ func (d *daemon) listeners(server *steward.Server, conf *tls.Config) ([]serve.Se
 	return servers, nil
 }
 
-// listen opens HOST:PORT or unix:PATH. A socket file that nobody listens on any
-// more is replaced.
+// listen opens HOST:PORT or unix:PATH. A socket that nobody listens on any more
+// is replaced; any other file is not ours to remove.
 func listen(address string) (net.Listener, error) {
 	path, unix := strings.CutPrefix(address, "unix:")
 	if !unix {
 		return net.Listen("tcp", address)
 	}
 	l, err := net.Listen("unix", path)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		if c, dialErr := net.Dial("unix", path); dialErr == nil {
-			c.Close()
-			return nil, err
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-		l, err = net.Listen("unix", path)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
 	}
-	return l, err
+	if info, statErr := os.Lstat(path); statErr != nil || info.Mode().Type() != os.ModeSocket {
+		return nil, diag.Hint(err, "%s is there, and is no socket", path)
+	}
+	c, dialErr := net.Dial("unix", path)
+	if !errors.Is(dialErr, syscall.ECONNREFUSED) { // somebody listens, or who knows
+		if dialErr == nil {
+			c.Close()
+		}
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return net.Listen("unix", path)
 }
 
 // logger is the log: text or JSON, with upstream's variables for both.

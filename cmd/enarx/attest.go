@@ -194,6 +194,9 @@ func (o *explainOptions) ask(e *explanation) error {
 	defer cancel()
 	more, err := f.For(ctx, e.files.Evidence)
 	e.collateral, e.missing = e.collateral.Merge(more), err
+	if o.time == "" {
+		e.now = time.Now() // Intel issues some of it when it is asked
+	}
 	return nil
 }
 

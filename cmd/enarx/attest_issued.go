@@ -56,11 +56,9 @@ func issuedChecks(e *explanation, status string) *check.Group {
 		Source:   "RFC 5280 section 6.1.3 (a)(2)", Fix: "have a new one issued: certificates of Stewards live for hours",
 	})
 	signature := check.Check{Code: "issued.signature", What: "the Steward's key has signed the certificate", Source: "RFC 5280 section 6.1.3 (a)(1)"}
-	issuer := issuerOf(c, e.files.Collateral.Certificates)
-	if issuer == nil {
+	if found, err := issuedBy(c, e.files.Collateral.Certificates); !found {
 		g.Skip(signature, "no certificate of "+c.Issuer.String()+" among the files")
 	} else {
-		err := issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
 		if err != nil {
 			signature.Found, signature.Fix = check.Text(err.Error()), "none: the certificate was altered, or is another Steward's"
 		}
@@ -73,13 +71,19 @@ func issuedChecks(e *explanation, status string) *check.Group {
 	return g
 }
 
-func issuerOf(c *x509.Certificate, all []*x509.Certificate) *x509.Certificate {
+// issuedBy reports whether there is a certificate of the issuer's name, and what
+// is wrong with c's signature under each of them: a renewed CA has a name twice.
+func issuedBy(c *x509.Certificate, all []*x509.Certificate) (found bool, err error) {
 	for _, issuer := range all {
-		if string(issuer.RawSubject) == string(c.RawIssuer) {
-			return issuer
+		if string(issuer.RawSubject) != string(c.RawIssuer) {
+			continue
+		}
+		found = true
+		if err = issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err == nil {
+			break
 		}
 	}
-	return nil
+	return found, err
 }
 
 func (w *explainer) issuedText(i *attest.Issued, result *ear, g *check.Group) error {

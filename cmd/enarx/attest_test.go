@@ -139,6 +139,7 @@ var siliconFiles = sync.OnceValue(func() map[string][]byte {
 	}
 	files["issued.path"] = path // as a Steward answers
 	files["steward.pem"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: steward.Raw})
+	files["namesake.pem"] = selfSigned("another key")
 	files["snp.pem"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: files["snp.csr"]})
 	for _, p := range w.AMD.Products() {
 		files["roots.pem"] = append(files["roots.pem"], attesttest.PEM(p.ARK(), p.ASK(), p.ASVK())...)
@@ -153,18 +154,25 @@ var siliconFiles = sync.OnceValue(func() map[string][]byte {
 // stewardCA is a certification authority, and its key.
 var stewardCA = sync.OnceValues(func() (*x509.Certificate, *ecdsa.PrivateKey) {
 	key := silicon().Key("steward", elliptic.P256())
+	block, _ := pem.Decode(selfSigned("steward"))
+	ca, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		panic(err)
+	}
+	return ca, key
+})
+
+// selfSigned is the certificate of a Steward's CA with that key of the world.
+func selfSigned(name string) []byte {
+	key := silicon().Key(name, elliptic.P256())
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Steward"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: silicon().Now.Add(-time.Hour), NotAfter: silicon().Now.Add(1000 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
 	if err != nil {
 		panic(err)
 	}
-	ca, err = x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return ca, key
-})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
 
 // issued returns a certificate with a result of that status.
 func issued(w *attesttest.World, status, name string) []byte {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func TestParseChain(t *testing.T) {
 
 // TestPrune: the folder does not grow without bound, and the oldest go first.
 func TestPrune(t *testing.T) {
-	s, err := openStore(t.TempDir())
+	s, err := openStore(filepath.Join(t.TempDir(), "[any] name"))
 	if err != nil {
 		t.Fatal(err)
 	}

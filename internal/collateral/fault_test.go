@@ -166,12 +166,14 @@ func TestGrowingOld(t *testing.T) {
 func TestMaxAge(t *testing.T) {
 	inTime(t, func(t *testing.T) {
 		v := fakevendor.Of(world())
-		f := fetcher(t, v, func(c *collateral.Config) { c.MaxAge = 7 * 24 * time.Hour })
+		var maxAge time.Duration
+		f := fetcher(t, v, func(c *collateral.Config) { c.MaxAge = func() time.Duration { return maxAge } })
 		for range 10 {
 			if _, err := f.Get(t.Context(), collateral.AMDCRL("Milan", false)); err != nil {
 				t.Error(err)
 			}
 		}
+		maxAge = 7 * 24 * time.Hour    // a new policy
 		time.Sleep(6 * 24 * time.Hour) // it is eight days old
 		newer := world().AMD.Milan.CRL(func(c *attesttest.CRL) { c.ThisUpdate = begin.Add(24 * time.Hour) })
 		v.Set(milanCRL, fakevendor.Document{Body: newer})
@@ -265,6 +267,40 @@ func TestPatience(t *testing.T) {
 		c, err = f.For(t.Context(), report(world().AMD.Milan))
 		if err != nil || len(c.CRLs) != 1 || v.Asked(milanCRL) != 1 {
 			t.Errorf("%v, %s, asked %d times", err, holds(c), v.Asked(milanCRL))
+		}
+	})
+}
+
+// TestSilence: once a service has let somebody wait in vain, others do not wait
+// for it. It is asked in the background until it answers.
+func TestSilence(t *testing.T) {
+	inTime(t, func(t *testing.T) {
+		v := fakevendor.Of(world())
+		v.Fail(milanCRL, fakevendor.Fault{Delay: time.Hour})
+		f := fetcher(t, v)
+		ask := func() (took time.Duration, err error) {
+			start := time.Now()
+			_, err = f.For(t.Context(), report(world().AMD.Milan))
+			return time.Since(start), err
+		}
+		if took, err := ask(); err == nil || took < 20*time.Second {
+			t.Fatalf("%v after %v", err, took)
+		}
+		for range 600 {
+			time.Sleep(time.Second)
+			if took, err := ask(); took != 0 || !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("waited for %v: %v", took, err)
+			}
+		}
+		if n := v.Asked(milanCRL); n < 6 || n > 40 {
+			t.Errorf("asked %d times in ten minutes", n)
+		}
+		v.Fail(milanCRL, fakevendor.Fault{})
+		time.Sleep(20 * time.Minute) // longer than a service is left alone
+		_, _ = ask()
+		synctest.Wait()
+		if took, err := ask(); took != 0 || err != nil {
+			t.Errorf("it answers again: %v after %v", err, took)
 		}
 	})
 }

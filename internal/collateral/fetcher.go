@@ -32,9 +32,10 @@ type Config struct {
 	KDS, PCS, Certs string
 
 	// MaxAge is how old a revocation list, TCB info or QE identity may be for
-	// the policy. One that is due is given out while a newer one is looked
-	// for, but not beyond this age. 0: only the vendor's own date counts.
-	MaxAge time.Duration
+	// the policy of the moment. One that is due is given out while a newer one
+	// is looked for, but not beyond this age. 0, or no function: only the
+	// vendor's own date counts.
+	MaxAge func() time.Duration
 
 	Roots     *roots.Set        // what documents are checked against; nil: the vendors'
 	Memo      *pki.Memo         // shared with the verification, so that each document is parsed once
@@ -101,6 +102,9 @@ func New(cfg Config) (*Fetcher, error) {
 	}
 	if cfg.Roots == nil {
 		cfg.Roots = roots.Vendors()
+	}
+	if cfg.MaxAge == nil {
+		cfg.MaxAge = func() time.Duration { return 0 }
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -212,10 +216,9 @@ func (f *Fetcher) known(i Item, now time.Time) (d *Document, err error, ok bool)
 	s := f.slot(i)
 	paused := f.breakers[i.kind].paused(now)
 	switch {
-	case s.doc != nil && s.doc.usable(now, f.cfg.MaxAge):
-		if now.Sub(s.doc.Fetched) >= facts[i.kind].refresh && !s.busy && !f.closed && paused == nil && !now.Before(s.until) {
-			s.busy = true
-			f.wg.Go(func() { f.refresh(i) })
+	case s.doc != nil && s.doc.usable(now, f.cfg.MaxAge()):
+		if now.Sub(s.doc.Fetched) >= facts[i.kind].refresh && paused == nil && !now.Before(s.until) {
+			f.background(i, s)
 		}
 		return s.doc, nil, true
 	case s.doc != nil && now.Sub(s.doc.Fetched) < recheckTime:
@@ -226,6 +229,27 @@ func (f *Fetcher) known(i Item, now time.Time) (d *Document, err error, ok bool)
 		return s.doc, f.failure(i, paused), true
 	}
 	return nil, nil, false
+}
+
+// silent answers for a service that let the last questions for i wait in vain.
+// It is asked again, but nobody waits for that: all would, each time.
+func (f *Fetcher) silent(i Item) (d *Document, err error, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.slot(i)
+	if !errors.Is(s.err, context.DeadlineExceeded) {
+		return nil, nil, false
+	}
+	f.background(i, s)
+	return s.doc, f.failure(i, s.err), true
+}
+
+// background has i looked for, unless it already is. The caller holds f.mu.
+func (f *Fetcher) background(i Item, s *slot) {
+	if !s.busy && !f.closed {
+		s.busy = true
+		f.wg.Go(func() { f.refresh(i) })
+	}
 }
 
 func (f *Fetcher) refresh(i Item) {
@@ -247,7 +271,7 @@ func (f *Fetcher) fly(i Item) {
 		return
 	}
 	if before == nil {
-		if before = f.load(i); before != nil && before.usable(now, f.cfg.MaxAge) {
+		if before = f.load(i); before != nil && before.usable(now, f.cfg.MaxAge()) {
 			f.land(i, before, nil) // if it is due, the next question has it looked for
 			return
 		}

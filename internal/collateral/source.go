@@ -33,6 +33,10 @@ func (f *Fetcher) For(ctx context.Context, ev *attest.Evidence) (*attest.Collate
 			docs[k], errs[k] = d, err
 			continue
 		}
+		if d, err, silent := f.silent(items[0]); silent && len(items) == 1 {
+			docs[k], errs[k] = d, err
+			continue
+		}
 		wg.Go(func() { docs[k], errs[k] = f.any(ctx, items) })
 	}
 	wg.Wait()

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -93,8 +94,16 @@ func openStore(dir string) (*store, error) {
 	return s, err
 }
 
+// names returns the files of the cache.
 func (s *store) names() ([]string, error) {
-	return filepath.Glob(filepath.Join(s.dir, "*"+entryExt))
+	files, err := os.ReadDir(s.dir)
+	var names []string
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), entryExt) {
+			names = append(names, filepath.Join(s.dir, f.Name()))
+		}
+	}
+	return names, err
 }
 
 func (s *store) path(address string) string {

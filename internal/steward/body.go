@@ -39,13 +39,18 @@ func (x *exchange) release() {
 	}
 }
 
-// hold takes memory for n bytes of the request's body.
+// hold takes memory for n bytes of the request's body, if there is as much.
 func (x *exchange) hold(n int64) *refusal {
-	x.held += n
-	if x.s.held.Add(n) > x.s.cfg.Limits.Memory {
-		return busy("request.memory", "too many large requests at once")
+	for {
+		held := x.s.held.Load()
+		if held+n > x.s.cfg.Limits.Memory {
+			return busy("request.memory", "too many large requests at once")
+		}
+		if x.s.held.CompareAndSwap(held, held+n) {
+			x.held += n
+			return nil
+		}
 	}
-	return nil
 }
 
 // read receives the body. The buffer grows with what has come, not with what

@@ -21,6 +21,7 @@ type clients struct {
 	limit   rate.Limit
 	burst   int
 	proxies []netip.Prefix
+	unix    bool // who comes by a Unix socket is a proxy
 	now     func() time.Time
 	size    int
 
@@ -28,8 +29,8 @@ type clients struct {
 	young, old map[netip.Prefix]*rate.Limiter
 }
 
-func newClients(l Limits, proxies []netip.Prefix, now func() time.Time) *clients {
-	c := &clients{limit: rate.Limit(l.Rate), burst: l.Burst, proxies: proxies, now: now, size: max(1, l.Clients/2), young: map[netip.Prefix]*rate.Limiter{}}
+func newClients(l Limits, proxies []netip.Prefix, unix bool, now func() time.Time) *clients {
+	c := &clients{limit: rate.Limit(l.Rate), burst: l.Burst, proxies: proxies, unix: unix, now: now, size: max(1, l.Clients/2), young: map[netip.Prefix]*rate.Limiter{}}
 	if l.Rate < 0 {
 		c.limit = rate.Inf
 	}
@@ -37,12 +38,10 @@ func newClients(l Limits, proxies []netip.Prefix, now func() time.Time) *clients
 }
 
 // address is where a request came from. If that is a proxy we believe, it is
-// the last address that the proxies did not add themselves.
+// the last address that the proxies did not add themselves. It is invalid for
+// who comes by a Unix socket and is no proxy.
 func (c *clients) address(r *http.Request) netip.Addr {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
+	from, _ := netip.ParseAddrPort(r.RemoteAddr) // a Unix socket has none
 	at := from.Addr().Unmap()
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && c.trusts(at); i-- {
@@ -56,6 +55,9 @@ func (c *clients) address(r *http.Request) netip.Addr {
 }
 
 func (c *clients) trusts(a netip.Addr) bool {
+	if !a.IsValid() {
+		return c.unix
+	}
 	return slices.ContainsFunc(c.proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 

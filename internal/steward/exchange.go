@@ -17,8 +17,8 @@ import (
 	"enarx.dev/enarx/internal/steward/authority"
 )
 
-// An exchange is one POST. What it decides by is read once, at its start: new
-// files do not change the rules in its middle.
+// An exchange is one POST. The rules that it decides by are read once, at its
+// start: new files do not change them in its middle.
 type exchange struct {
 	s      *Server
 	id     string
@@ -31,8 +31,9 @@ type exchange struct {
 	now    time.Time
 
 	admitted  bool
-	verifying bool  // holds one of the Server's turns
-	held      int64 // bytes taken from Limits.Memory
+	until     time.Time // when it has waited enough, for its turns and for vendors
+	verifying bool      // holds one of the Server's turns
+	held      int64     // bytes taken from Limits.Memory
 	body      []byte
 	bundle    bool
 	requests  int            // in the bundle
@@ -100,40 +101,85 @@ func mediaType(h http.Header) (string, bool) {
 // appraise decides about all requests, of which the first refused one decides
 // for all, when it is their turn.
 func (x *exchange) appraise(requests [][]byte) ([]appraised, *refusal) {
+	limits := &x.s.cfg.Limits
+	x.until = time.Now().Add(limits.Wait + limits.LookUp)
 	if no := x.turn(); no != nil {
 		return nil, no
 	}
 	defer x.yield()
 	good := make([]appraised, 0, len(requests))
 	for i, der := range requests {
-		if x.r.Context().Err() != nil {
-			return nil, &refusal{status: http.StatusBadRequest, code: "request.gone", detail: "the client has gone"}
+		if no := x.gone(); no != nil {
+			return nil, no
 		}
 		one, no := x.one(der)
 		if no != nil {
 			no.index = i
-			return nil, no
+			return nil, x.undecodable(requests, no)
 		}
 		good = append(good, one)
 	}
 	return good, nil
 }
 
+// undecodable returns no, unless that is the one refusal that is no 400 and a
+// later request of the bundle does not even decode: upstream decodes all of them
+// before it judges the first.
+func (x *exchange) undecodable(requests [][]byte, no *refusal) *refusal {
+	if no.status != http.StatusUnauthorized {
+		return no
+	}
+	for i, der := range requests[no.index+1:] {
+		if _, err := attest.ParseRequest(der, x.s.cfg.Roots.Memo); err != nil {
+			if later := unread(err); later.code == "csr.encoding" {
+				later.index = no.index + 1 + i
+				return later
+			}
+		}
+	}
+	return no
+}
+
+// gone refuses a client that does not wait for its answer any more: a
+// certificate would be issued to nobody.
+func (x *exchange) gone() *refusal {
+	if x.r.Context().Err() == nil {
+		return nil
+	}
+	return bad("request.gone", "the client has gone")
+}
+
+// patience is a context for as long as that, and for no longer than the
+// exchange may wait in all: a bundle waits for each of its requests.
+func (x *exchange) patience(d time.Duration) (context.Context, context.CancelFunc) {
+	until := time.Now().Add(d)
+	if until.After(x.until) {
+		until = x.until
+	}
+	return context.WithDeadline(x.r.Context(), until)
+}
+
 // turn waits until another verification may start, or go on.
 func (x *exchange) turn() *refusal {
+	if no := x.gone(); no != nil {
+		return no
+	}
 	select {
 	case x.s.verifying <- struct{}{}:
 		x.verifying = true
 		return nil
 	default:
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.cfg.Limits.Wait)
+	ctx, cancel := x.patience(x.s.cfg.Limits.Wait)
 	defer cancel()
 	select {
 	case x.s.verifying <- struct{}{}:
 		x.verifying = true
 		return nil
 	case <-ctx.Done():
+		if no := x.gone(); no != nil {
+			return no
+		}
 		return busy("request.queue", "no turn to be verified came up in time")
 	}
 }
@@ -148,15 +194,19 @@ func (x *exchange) yield() {
 
 // lookUp gets what did not come with the evidence. That may take as long as a
 // vendor's answer, so it is not done in the turn of others, and not for ever.
+// The decision is then of a moment later: what a vendor issued meanwhile would
+// be of the future otherwise, and refused.
 func (x *exchange) lookUp(ev *attest.Evidence, notes *check.Group) (*attest.Collateral, *refusal) {
 	if x.s.cfg.Collateral == nil || ev.Technology == attest.None {
 		return nil, nil
 	}
 	x.yield()
-	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.cfg.Limits.LookUp)
+	ctx, cancel := x.patience(x.s.cfg.Limits.LookUp)
 	defer cancel()
 	more := x.s.cfg.Collateral(ctx, ev, notes)
-	return more, x.turn()
+	no := x.turn()
+	x.now = x.s.now()
+	return more, no
 }
 
 // one decides about one request.

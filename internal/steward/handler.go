@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -111,7 +112,7 @@ func (s *Server) record(ctx context.Context, x *exchange, a answer, took time.Du
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("request", x.id), slog.String("client", x.client.String()), slog.Int("status", a.status),
+		slog.String("request", x.id), slog.String("client", clientName(x.client)), slog.Int("status", a.status),
 		slog.String("verdict", a.code), slog.Int("bytes", len(x.body)), slog.Duration("took", took),
 	}
 	if x.bundle {
@@ -124,6 +125,14 @@ func (s *Server) record(ctx context.Context, x *exchange, a answer, took time.Du
 		attrs = append(attrs, slog.String("reason", shorten(a.reason)))
 	}
 	s.log.LogAttrs(ctx, level, message, attrs...)
+}
+
+// clientName is the client's address; by a Unix socket it has none.
+func clientName(a netip.Addr) string {
+	if !a.IsValid() {
+		return "unix"
+	}
+	return a.String()
 }
 
 // shorten bounds what a client can make the log say.

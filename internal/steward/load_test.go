@@ -170,11 +170,11 @@ func TestMemory(t *testing.T) {
 	for range 100 {
 		clients.Go(func() {
 			c, err := net.Dial("tcp", address)
+			conns <- c
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			conns <- c
 			fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", typeRequest, len(body)+1)
 			go func() { _, _ = c.Write(body) }() // all but its last byte; it may be cut off
 			status := make([]byte, len("HTTP/1.1 503"))
@@ -195,9 +195,8 @@ func TestMemory(t *testing.T) {
 	if peak > before+10*limit {
 		t.Errorf("memory grew from %d to %d MiB", before>>20, peak>>20)
 	}
-	close(conns)
-	for i := 0; i < 100; i++ {
-		if c, ok := <-conns; ok {
+	for range 100 {
+		if c := <-conns; c != nil {
 			c.Close()
 		}
 	}
@@ -362,7 +361,7 @@ func TestLimitsAreSane(t *testing.T) {
 
 func TestClients(t *testing.T) {
 	at := now
-	c := newClients(Limits{Rate: 1, Burst: 2, Clients: 8}, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, func() time.Time { return at })
+	c := newClients(Limits{Rate: 1, Burst: 2, Clients: 8}, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, false, func() time.Time { return at })
 	allow := func(a string, n int) bool { return c.allow(netip.MustParseAddr(a), n) }
 	if !allow("192.0.2.1", 2) || allow("192.0.2.1", 1) || !allow("192.0.2.2", 1) {
 		t.Error("clients are not told apart")
@@ -389,8 +388,13 @@ func TestClients(t *testing.T) {
 		{"10.1.1.1:1", "nonsense", "10.1.1.1"},
 		{"10.1.1.1:1", "", "10.1.1.1"},
 		{"[::ffff:10.1.1.1]:1", "2001:db8::1", "2001:db8::1"},
-		{"@", "", "invalid IP"},
+		{"@", "203.0.113.1", "invalid IP"},
+		{"unix", "", "invalid IP"},
+		{"unix", "nonsense", "invalid IP"},
+		{"unix", "203.0.113.1", "203.0.113.1"},
+		{"unix", "198.51.100.7, 203.0.113.1, 10.2.2.2", "203.0.113.1"},
 	} {
+		c.unix = test.remote == "unix"
 		r := &http.Request{RemoteAddr: test.remote, Header: http.Header{}}
 		if test.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", test.forwarded)

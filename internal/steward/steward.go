@@ -51,6 +51,7 @@ type Config struct {
 	Challenges Challenges
 	Limits     Limits
 	Proxies    []netip.Prefix   // whose X-Forwarded-For is believed
+	UnixProxy  bool             // who comes by a Unix socket is such a proxy
 	Log        *slog.Logger     // nil: discarded
 	Now        func() time.Time // nil: time.Now
 }
@@ -148,7 +149,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, now: cfg.Now,
-		clients:   newClients(cfg.Limits, cfg.Proxies, cfg.Now),
+		clients:   newClients(cfg.Limits, cfg.Proxies, cfg.UnixProxy, cfg.Now),
 		verifying: make(chan struct{}, cfg.Limits.Verifications),
 	}
 	s.metrics = newMetrics(s)
@@ -164,8 +165,10 @@ func (s *Server) Ready() error {
 	if s.draining.Load() {
 		return errors.New("shutting down")
 	}
-	if s.cfg.Ledger != nil && s.cfg.Ledger.Err() != nil {
-		return fmt.Errorf("issuance log: %w", s.cfg.Ledger.Err())
+	if s.cfg.Ledger != nil {
+		if err := s.cfg.Ledger.Check(); err != nil {
+			return fmt.Errorf("issuance log: %w", err)
+		}
 	}
 	return s.cfg.CA.Get().Check(s.now())
 }

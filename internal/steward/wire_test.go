@@ -204,6 +204,14 @@ func TestBundle(t *testing.T) {
 	if n := count(t, r.log, `"msg":"issued"`); n != 1 {
 		t.Errorf("%d bundles were issued", n)
 	}
+	// What does not decode is 400 before anything is judged.
+	bare := csr("none", dropEvidence)
+	for i, status := range []int{401, 400} {
+		requests := [][]byte{bare, bare, sequence()}[:2+i]
+		if resp := r.bundle(requests); resp.StatusCode != status {
+			t.Errorf("%d requests: %s, want %d", len(requests), resp.Status, status)
+		}
+	}
 }
 
 // TestAccept is what clients get that ask for more than upstream has.

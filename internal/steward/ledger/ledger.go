@@ -36,6 +36,7 @@ type Log struct {
 	mu      sync.RWMutex // held for writing by Close, so that nothing is queued after it
 	closed  bool
 	broken  atomic.Pointer[error] // set once nothing can be known of the file any more
+	failed  atomic.Bool           // the last write did: the disk is full, say
 
 	// Of the goroutine that writes:
 	file *os.File
@@ -110,6 +111,15 @@ func (l *Log) Err() error {
 	return nil
 }
 
+// Check returns why the log cannot be written now, or nil. After a write that
+// failed it finds out whether the next one would.
+func (l *Log) Check() error {
+	if err := l.Err(); err != nil || !l.failed.Load() {
+		return err
+	}
+	return l.enqueue(&batch{})
+}
+
 // Close writes what is queued, and closes the file.
 func (l *Log) Close() error {
 	l.mu.Lock()
@@ -155,12 +165,29 @@ func (l *Log) next(first *batch) (after *batch) {
 	}
 	err := l.Err()
 	if err == nil {
-		err = l.locked(func() error { return l.commit(turn) })
+		err = l.write(turn)
+		l.failed.Store(err != nil)
 	}
 	for _, b := range turn {
 		b.done <- err
 	}
 	return after
+}
+
+// errMoved is returned by commit when the log goes on in another file.
+var errMoved = errors.New("ledger: the issuance log was rotated")
+
+// write commits turn, to the file that now has the log's name: another process
+// may have begun it.
+func (l *Log) write(turn []*batch) error {
+	commit := func() error { return l.commit(turn) }
+	err := l.locked(commit)
+	if errors.Is(err, errMoved) {
+		if err = l.reopen(); err == nil {
+			err = l.locked(commit)
+		}
+	}
+	return err
 }
 
 // locked calls f while no other process writes.
@@ -184,6 +211,9 @@ func (l *Log) locked(f func() error) error {
 
 // commit writes the entries of turn. The caller holds the lock.
 func (l *Log) commit(turn []*batch) error {
+	if info, err := os.Stat(l.path); err == nil && !l.is(info) {
+		return errMoved
+	}
 	if err := l.catchUp(); err != nil {
 		return err
 	}
@@ -200,9 +230,12 @@ func (l *Log) commit(turn []*batch) error {
 			text.Write(line)
 		}
 	}
+	if text.Len() == 0 {
+		return l.room()
+	}
 	if _, err := l.file.Write(text.Bytes()); err != nil {
 		// What part of it was written must not stay: others would stumble over it.
-		return errors.Join(fmt.Errorf("writing the issuance log: %w", err), l.file.Truncate(l.end))
+		return errors.Join(err, l.file.Truncate(l.end))
 	}
 	// After a failed sync nobody knows what is on the disk, and asking again
 	// says nothing: the kernel has dropped the pages.
@@ -210,6 +243,16 @@ func (l *Log) commit(turn []*batch) error {
 		return l.fail(fmt.Errorf("syncing the issuance log %s: %w", l.path, err))
 	}
 	l.at, l.end = at, l.end+int64(text.Len())
+	return nil
+}
+
+// room returns an error if the disk has no room for a line. Not every file
+// system can tell.
+func (l *Log) room() error {
+	err := unix.Fallocate(int(l.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, l.end, MaxLine)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("%s: %w", l.path, err)
+	}
 	return nil
 }
 
@@ -282,16 +325,21 @@ func lastLine(f io.ReaderAt, size int64) (line []byte, torn int64, err error) {
 	return end[start+1:], torn, nil
 }
 
-// reopen continues in the file that has the name now.
+// reopen continues in the file that has the name now. From when there is one,
+// nobody writes to the old one: what it ends with is what the new one continues.
 func (l *Log) reopen() error {
 	file, err := openFile(l.path)
 	if err != nil {
 		return err
 	}
-	old, end, at := l.file, l.end, l.at
-	if same(old, file) {
-		return file.Close()
+	info, err := file.Stat()
+	if err != nil || l.is(info) {
+		return errors.Join(err, file.Close())
 	}
+	if err := l.locked(l.catchUp); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	old, end, at := l.file, l.end, l.at
 	l.file, l.end = file, 0
 	if err := l.locked(l.catchUp); err != nil {
 		l.file, l.end, l.at = old, end, at
@@ -300,9 +348,8 @@ func (l *Log) reopen() error {
 	return old.Close()
 }
 
-// same reports whether two descriptors are of one file.
-func same(a, b *os.File) bool {
-	ai, errA := a.Stat()
-	bi, errB := b.Stat()
-	return errA == nil && errB == nil && os.SameFile(ai, bi)
+// is reports whether the open file is that one.
+func (l *Log) is(info os.FileInfo) bool {
+	open, err := l.file.Stat()
+	return err == nil && os.SameFile(open, info)
 }

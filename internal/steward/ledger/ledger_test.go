@@ -178,6 +178,39 @@ func TestAppendRefuses(t *testing.T) {
 	}
 }
 
+// TestCheck: a log that could not be written is so until it can.
+func TestCheck(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l := open(t, path)
+	appendN(t, l, 0, 1)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(text, "not an entry\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Check(); err != nil {
+		t.Errorf("before it was written: %v", err)
+	}
+	if err := l.Append(entry(1)); err == nil {
+		t.Fatal("wrote after a line that is no entry")
+	}
+	if err := l.Check(); err == nil {
+		t.Error("after a write that failed: it is fine")
+	}
+	if err := os.Truncate(path, int64(len(text))); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Check(); err != nil {
+		t.Errorf("repaired: %v", err)
+	}
+	appendN(t, l, 1, 3)
+	if s := audit(t, path); s.Lines != 3 {
+		t.Errorf("%d lines", s.Lines)
+	}
+}
+
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	path, old := filepath.Join(dir, "log"), filepath.Join(dir, "log.1")
@@ -197,6 +230,33 @@ func TestReopen(t *testing.T) {
 	appendN(t, l, 4, 6)
 	first, second := audit(t, old), audit(t, path)
 	if first.Lines != 4 || second.Lines != 2 || second.Start != 5 || second.StartAfter != first.Head {
+		t.Errorf("%+v, then %+v", first, second)
+	}
+}
+
+// TestReopenTogether: processes that share a log are told of a rotation one
+// after the other. Whoever writes first goes on where all of them ended.
+func TestReopenTogether(t *testing.T) {
+	dir := t.TempDir()
+	path, old := filepath.Join(dir, "log"), filepath.Join(dir, "log.1")
+	a, b := open(t, path), open(t, path)
+	appendN(t, a, 0, 1)
+	appendN(t, b, 1, 3) // which a has not seen
+	if err := os.Rename(path, old); err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, b, 3, 4) // there is no other file yet
+	if err := a.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, b, 4, 5) // though nobody has told it
+	appendN(t, a, 5, 6)
+	if err := b.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, b, 6, 7)
+	first, second := audit(t, old), audit(t, path)
+	if first.Lines != 4 || second.Lines != 3 || second.Start != 5 || second.StartAfter != first.Head {
 		t.Errorf("%+v, then %+v", first, second)
 	}
 }

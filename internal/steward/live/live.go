@@ -24,8 +24,9 @@ type Value[T any] struct {
 	load    func() (T, error)
 	current atomic.Pointer[T]
 
-	mu   sync.Mutex // one reload at a time; guards seen
+	mu   sync.Mutex // one reload at a time; guards what follows
 	seen string     // state of the paths when they were last read, good or bad
+	next string     // state that they had at the last look
 }
 
 // New loads a value. name is what it is called in logs, paths are the files
@@ -68,12 +69,15 @@ func (v *Value[T]) reload(seen string) error {
 }
 
 // Refresh loads the value anew if its files have changed since they were last
-// read.
+// read, and not since the last look: half a policy may well be a policy, and an
+// empty one asks for nothing.
 func (v *Value[T]) Refresh() (changed bool, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := fingerprint(v.paths)
-	if now == v.seen {
+	settled := now == v.next
+	v.next = now
+	if now == v.seen || !settled {
 		return false, nil
 	}
 	return true, v.reload(now)
@@ -86,7 +90,7 @@ type Reloadable interface {
 	Refresh() (changed bool, err error)
 }
 
-// Watch refreshes the values every so often, and reloads them all for each
+// Watch refreshes the values every so often, which takes two looks, and reloads them all for each
 // receive from now, until the context ends. report is told of each attempt.
 func Watch(ctx context.Context, every time.Duration, now <-chan os.Signal, report func(name string, err error), values ...Reloadable) {
 	tick := time.NewTicker(every)

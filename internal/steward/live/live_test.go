@@ -47,6 +47,9 @@ func TestRefresh(t *testing.T) {
 	v := follow(t, path)
 	step := func(what string, wantChanged bool, wantErr error, want string) {
 		t.Helper()
+		if changed, err := v.Refresh(); changed || err != nil {
+			t.Errorf("%s: taken at first sight: %v, %v", what, changed, err)
+		}
 		changed, err := v.Refresh()
 		if changed != wantChanged || !errors.Is(err, wantErr) || v.Get() != want {
 			t.Errorf("%s: %v, %v, %q", what, changed, err, v.Get())
@@ -67,6 +70,25 @@ func TestRefresh(t *testing.T) {
 	step("no file", true, os.ErrNotExist, "two")
 	put(t, path, "three")
 	step("a file again", true, nil, "three")
+}
+
+// TestHalfWritten: a file that is being written is not read. Its first half, or
+// nothing at all, might be good.
+func TestHalfWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	put(t, path, "one")
+	v := follow(t, path)
+	for _, text := range []string{"", "t", "tw", "two"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil { // empties it first
+			t.Fatal(err)
+		}
+		if changed, err := v.Refresh(); changed || err != nil || v.Get() != "one" {
+			t.Errorf("%q was taken: %v, %v, %q", text, changed, err, v.Get())
+		}
+	}
+	if changed, err := v.Refresh(); !changed || err != nil || v.Get() != "two" {
+		t.Errorf("%v, %v, %q", changed, err, v.Get())
+	}
 }
 
 func TestFolderAndLinks(t *testing.T) {
