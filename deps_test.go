@@ -37,6 +37,7 @@ const layers = `
 	internal/measure  internal/kvm  internal/enclave  internal/shim
 	attest  drawbridge
 	workload  internal/snp  internal/sgx  internal/sallyport
+	internal/cli
 	internal/diag  internal/version  internal/need
 `
 
@@ -79,7 +80,7 @@ var rules = []rule{
 	},
 	{
 		deny:   []string{"github.com/spf13/"},
-		except: []string{"cmd/enarx", "cmd/enarx-steward"},
+		except: []string{"cmd/enarx", "cmd/enarx-steward", "internal/cli"},
 		why:    "command lines are parsed in the command",
 	},
 	{

@@ -14,6 +14,7 @@ import (
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/pki"
 	"enarx.dev/enarx/attest/roots"
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/steward/authority"
 	"enarx.dev/enarx/internal/steward/live"
@@ -24,18 +25,18 @@ import (
 func (d *daemon) openCA(cmd *cobra.Command) (err error) {
 	switch {
 	case (d.key == "") != (d.crt == ""):
-		return usage(cmd, errors.New("--key and --crt go together"))
+		return cli.Usage(cmd, errors.New("--key and --crt go together"))
 	case d.key != "" && d.stateDir != "":
-		return usage(cmd, errors.New("--state-dir makes a CA of its own: leave out --key and --crt"))
+		return cli.Usage(cmd, errors.New("--state-dir makes a CA of its own: leave out --key and --crt"))
 	case d.key != "":
 		return d.followCA(d.key, d.crt)
 	case d.stateDir == "" && d.host == "":
-		return usage(cmd, diag.Hint(errors.New("there is no CA"),
+		return cli.Usage(cmd, diag.Hint(errors.New("there is no CA"),
 			"give --key and --crt, or let --state-dir DIR make and keep one; for a trial, --host NAME makes one that is forgotten"))
 	}
 	curve, err := authority.Curve(d.keyType)
 	if err != nil {
-		return usage(cmd, fmt.Errorf("--key-type: %w", err))
+		return cli.Usage(cmd, fmt.Errorf("--key-type: %w", err))
 	}
 	name := d.host
 	if name == "" {

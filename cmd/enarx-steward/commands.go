@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"enarx.dev/enarx/attest"
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/steward/ledger"
 	"enarx.dev/enarx/internal/version"
@@ -25,7 +26,7 @@ func checkPolicyCommand() *cobra.Command {
 		Use:     "check-policy FILE",
 		Short:   "Say in words what a policy asks for, or what is wrong in it",
 		Example: "  enarx-steward check-policy /etc/enarx-steward/policy.toml",
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			policy, err := readPolicy(args[0])
 			if err != nil {
@@ -68,13 +69,13 @@ func auditCommand() *cobra.Command {
 			"prints what is in it. Lines missing at the end can only be noticed by\n" +
 			"somebody who remembers a later head: give that with --head.",
 		Example: "  enarx-steward audit /var/log/enarx-steward/issued.jsonl",
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var want *ledger.Hash
 			if head != "" {
 				want = new(ledger.Hash)
 				if err := want.UnmarshalText([]byte(head)); err != nil {
-					return usage(cmd, fmt.Errorf("--head: %w", err))
+					return cli.Usage(cmd, fmt.Errorf("--head: %w", err))
 				}
 			}
 			return audit(cmd.OutOrStdout(), args[0], want)
@@ -126,32 +127,10 @@ func versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  enarx-steward version",
-		Args:    args(cobra.NoArgs),
+		Args:    cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "enarx-steward %s\n", version.Version)
 			return err
-		},
-	}
-}
-
-func completionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:       "completion {bash|zsh|fish}",
-		Short:     "Print a completion script for a shell",
-		Example:   "  source <(enarx-steward completion bash)",
-		ValidArgs: []string{"bash", "zsh", "fish"},
-		Args:      args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			root, out := cmd.Root(), cmd.OutOrStdout()
-			switch args[0] {
-			case "bash":
-				return root.GenBashCompletionV2(out, true)
-			case "zsh":
-				return root.GenZshCompletion(out)
-			case "fish":
-				return root.GenFishCompletion(out, true)
-			}
-			return usage(cmd, fmt.Errorf("no completion for the shell %q", args[0]))
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
 )
 
@@ -31,7 +32,7 @@ func enarxSteward(args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	diag.Print(stderr, err)
-	if errors.Is(err, errUsage) {
+	if errors.Is(err, cli.ErrUsage) {
 		return 2
 	}
 	return 1

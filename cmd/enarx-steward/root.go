@@ -17,36 +17,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/steward"
 	"enarx.dev/enarx/internal/steward/serve"
 	"enarx.dev/enarx/internal/version"
 )
-
-// errUsage marks errors of the command line itself.
-var errUsage = errors.New("usage")
-
-// usageError is an error of the command line, with the way to the manual as
-// its hint unless there is a better one.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error        { return e.error }
-func (e usageError) Is(target error) bool { return target == errUsage }
-
-func usage(cmd *cobra.Command, err error) error {
-	if err == nil {
-		return nil
-	}
-	if diag.HintOf(err) == "" {
-		err = diag.Hint(err, "see `%s --help`", cmd.CommandPath())
-	}
-	return usageError{err}
-}
-
-// args wraps one of cobra's checks on the number of arguments.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error { return usage(cmd, check(cmd, args)) }
-}
 
 // options are the flags of the server.
 type options struct {
@@ -102,10 +78,10 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("enarx-steward {{.Version}}\n")
 	root.Flags().BoolP("version", "V", false, "print the version")
-	root.SetFlagErrorFunc(usage)
+	root.SetFlagErrorFunc(cli.Usage)
 	root.SuggestionsMinimumDistance = 2
 	o.define(root.Flags())
-	root.AddCommand(checkPolicyCommand(), auditCommand(), versionCommand(), completionCommand())
+	root.AddCommand(checkPolicyCommand(), auditCommand(), versionCommand(), cli.Completion("enarx-steward"))
 	return root
 }
 
@@ -117,7 +93,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
 		err = diag.Hint(err, "did you mean `%s %s`?", cmd.CommandPath(), like[0])
 	}
-	return usage(cmd, err)
+	return cli.Usage(cmd, err)
 }
 
 func (o *options) define(f *pflag.FlagSet) {

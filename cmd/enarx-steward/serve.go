@@ -22,6 +22,7 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/check"
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/collateral"
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/steward"
@@ -59,11 +60,11 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 	defer stop()
 
 	if err := errors.Join(fromEnvironment(cmd.Flags()), checkLimits(cmd.Flags())); err != nil {
-		return usage(cmd, err)
+		return cli.Usage(cmd, err)
 	}
 	d := &daemon{options: o, warn: func(format string, args ...any) { diag.Warnf(cmd.ErrOrStderr(), format, args...) }}
 	if d.log, err = o.logger(cmd.ErrOrStderr()); err != nil {
-		return usage(cmd, err)
+		return cli.Usage(cmd, err)
 	}
 	defer func() {
 		for _, f := range slices.Backward(d.closes) {
@@ -84,7 +85,7 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 func (d *daemon) prepare(cmd *cobra.Command) error {
 	networks, err := d.networks()
 	if err != nil {
-		return usage(cmd, err)
+		return cli.Usage(cmd, err)
 	}
 	d.cfg = steward.Config{
 		Roots: attest.VendorRoots(), Profile: d.profile, Limits: d.limits,
@@ -152,7 +153,7 @@ func (d *daemon) openCollateral(cmd *cobra.Command) error {
 		d.closes = append(d.closes, func() error { f.Close(); return nil })
 		sources = append(sources, f)
 	case d.cache != "" || d.kds != "" || d.pcs != "" || d.intelCerts != "":
-		return usage(cmd, errors.New("--cache, --kds-url, --pcs-url and --intel-certs-url need --fetch"))
+		return cli.Usage(cmd, errors.New("--cache, --kds-url, --pcs-url and --intel-certs-url need --fetch"))
 	}
 	if len(sources) > 0 {
 		d.cfg.Collateral = func(ctx context.Context, ev *attest.Evidence, notes *check.Group) *attest.Collateral {
@@ -279,7 +280,7 @@ func (d *daemon) tls() (*tls.Config, error) {
 		return nil, nil
 	}
 	if d.tlsCrt == "" || d.tlsKey == "" {
-		return nil, usageError{errors.New("--tls-crt and --tls-key go together")}
+		return nil, cli.Usage(nil, errors.New("--tls-crt and --tls-key go together"))
 	}
 	pair, err := live.New("TLS certificate", func() (*tls.Certificate, error) {
 		c, err := tls.LoadX509KeyPair(d.tlsCrt, d.tlsKey)
@@ -316,7 +317,7 @@ func (d *daemon) listeners(server *steward.Server, conf *tls.Config) ([]serve.Se
 	}
 	address, err := d.address()
 	if err != nil {
-		return nil, usageError{err}
+		return nil, cli.Usage(nil, err)
 	}
 	public, err := take(address, "steward", "enarx-steward", "")
 	if err != nil {

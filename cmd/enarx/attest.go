@@ -19,6 +19,7 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/pki"
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/collateral"
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/version"
@@ -58,7 +59,7 @@ func explainCommand() *cobra.Command {
 			"  enarx attest explain --report-data 0001020304 report.bin vcek.pem --json",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usage(cmd, errors.New("which files? `enarx attest explain` needs one with evidence"))
+				return cli.Usage(cmd, errors.New("which files? `enarx attest explain` needs one with evidence"))
 			}
 			return nil
 		},
@@ -96,7 +97,7 @@ func unreadable(err error) error {
 
 func (o *explainOptions) run(cmd *cobra.Command, files []string) error {
 	if o.asJSON && o.asEAR {
-		return usage(cmd, errors.New("--json and --ear are two forms of the same"))
+		return cli.Usage(cmd, errors.New("--json and --ear are two forms of the same"))
 	}
 	e, err := o.read(cmd, files)
 	if err != nil {
@@ -113,7 +114,7 @@ func (o *explainOptions) run(cmd *cobra.Command, files []string) error {
 	}
 	if o.fetch && e.files.Evidence != nil {
 		if err := o.ask(e); err != nil {
-			return usage(cmd, err)
+			return cli.Usage(cmd, err)
 		}
 	}
 	r := e.judge(e.now)
@@ -138,12 +139,12 @@ func (o *explainOptions) read(cmd *cobra.Command, files []string) (*explanation,
 	var err error
 	if o.time != "" {
 		if e.now, err = parseTime(o.time); err != nil {
-			return nil, usage(cmd, err)
+			return nil, cli.Usage(cmd, err)
 		}
 	}
 	data, err := hex.DecodeString(o.reportData)
 	if err != nil || len(data) > 64 {
-		return nil, usage(cmd, fmt.Errorf("--report-data %.20q is not up to 64 bytes in hexadecimal", o.reportData))
+		return nil, cli.Usage(cmd, fmt.Errorf("--report-data %.20q is not up to 64 bytes in hexadecimal", o.reportData))
 	}
 	if o.policy != "" {
 		if e.policy, err = readPolicy(cmd, o.policy); err != nil {
@@ -161,7 +162,7 @@ func (o *explainOptions) read(cmd *cobra.Command, files []string) (*explanation,
 	e.collateral = &e.files.Collateral
 	if ev := e.files.Evidence; ev != nil && o.reportData != "" {
 		if ev.Key != nil {
-			return nil, usage(cmd, errors.New("--report-data is for evidence that is in no certificate request"))
+			return nil, cli.Usage(cmd, errors.New("--report-data is for evidence that is in no certificate request"))
 		}
 		ev.Data = data
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/workload"
 )
@@ -24,7 +25,7 @@ func configCommand() *cobra.Command {
 		Use:     "init",
 		Short:   "Write an Enarx.toml with everything explained into this folder",
 		Example: "  enarx config init && $EDITOR Enarx.toml",
-		Args:    args(cobra.NoArgs),
+		Args:    cli.Args(cobra.NoArgs),
 		RunE:    func(*cobra.Command, []string) error { return configInit() },
 	})
 	return cmd

@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
 )
 
@@ -39,7 +40,7 @@ func enarx(args []string, stdout, stderr io.Writer) int {
 		return int(code)
 	}
 	diag.Print(stderr, err)
-	if errors.Is(err, errUsage) {
+	if errors.Is(err, cli.ErrUsage) {
 		return 2
 	}
 	if ended, ok := errors.AsType[endedError](err); ok {

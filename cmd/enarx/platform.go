@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/confine"
 	"enarx.dev/enarx/internal/loader"
 	"enarx.dev/enarx/internal/platform"
@@ -31,7 +32,7 @@ func platformCommand() *cobra.Command {
 		Short: "Say which backends work here, and what the others lack",
 		Example: "  enarx platform info\n" +
 			"  enarx platform info --json",
-		Args: args(cobra.NoArgs),
+		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			backends := backendInfo(platform.Host())
 			if asJSON {

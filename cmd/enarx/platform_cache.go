@@ -15,6 +15,7 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/roots"
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/collateral"
 	"enarx.dev/enarx/internal/collateral/cachefile"
 	"enarx.dev/enarx/internal/diag"
@@ -52,7 +53,7 @@ func (o *vendorCache) fetch(cmd *cobra.Command, do func(context.Context, *collat
 	}
 	f, err := collateral.New(cfg)
 	if err != nil {
-		return usage(cmd, err)
+		return cli.Usage(cmd, err)
 	}
 	defer f.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/collateral"
 	"enarx.dev/enarx/internal/collateral/cachefile"
 	"enarx.dev/enarx/internal/diag"
@@ -32,7 +33,7 @@ func sgxRegisterCommand() *cobra.Command {
 		Long: "Make this machine known to Intel: machines with several processors are, once,\n" +
 			"before they can have certificates for evidence. Its firmware says what to send.",
 		Example: "  enarx platform sgx register",
-		Args:    args(cobra.NoArgs),
+		Args:    cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			request, err := os.ReadFile(path)
 			switch {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"enarx.dev/enarx/attest/dcap"
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/collateral"
 	"enarx.dev/enarx/internal/collateral/cachefile"
 	"enarx.dev/enarx/internal/diag"
@@ -39,7 +40,7 @@ func sgxCRLCommand() *cobra.Command {
 		Use:     "cache-crl",
 		Short:   "Get Intel's revocation lists",
 		Example: "  enarx platform sgx cache-crl",
-		Args:    args(cobra.NoArgs),
+		Args:    cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cache.fetch(cmd, func(ctx context.Context, f *collateral.Fetcher) error {
 				path, err := cache.writeCRLs(ctx, f, collateral.RootCRL(), collateral.PCKCRL("processor"), collateral.PCKCRL("platform"))
@@ -70,13 +71,13 @@ func sgxTCBCommand() *cobra.Command {
 		Short: "Get the TCB levels of this platform family from Intel",
 		Example: "  enarx platform sgx cache-tcb\n" +
 			"  enarx platform sgx cache-tcb --fmspc 00606A000000 --dir certs",
-		Args: args(cobra.NoArgs),
+		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var fmspc [6]byte
 			var err error
 			if family != "" {
 				if fmspc, err = cachefile.ParseFMSPC(family); err != nil {
-					return usage(cmd, fmt.Errorf("--fmspc: %w", err))
+					return cli.Usage(cmd, fmt.Errorf("--fmspc: %w", err))
 				}
 			} else if fmspc, err = cachefile.ReadFMSPC(filepath.Join(cache.dir, cachefile.FMSPC)); err != nil {
 				return diag.Hint(fmt.Errorf("the platform family of this machine: %w", err), fmspcHint)
@@ -111,12 +112,12 @@ func sgxPCKCommand() *cobra.Command {
 			"which holds the family.",
 		Example: "  enarx platform sgx cache-pck\n" +
 			"  enarx platform sgx cache-pck --fmspc 00606A000000",
-		Args: args(cobra.NoArgs),
+		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if family != "" {
 				fmspc, err := cachefile.ParseFMSPC(family)
 				if err != nil {
-					return usage(cmd, fmt.Errorf("--fmspc: %w", err))
+					return cli.Usage(cmd, fmt.Errorf("--fmspc: %w", err))
 				}
 				path, err := cache.write(context.Background(), cachefile.FMSPC, fmt.Appendf(nil, "%X", fmspc))
 				return cached(cmd, path, err)

@@ -17,6 +17,7 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/snp"
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/collateral"
 	"enarx.dev/enarx/internal/collateral/cachefile"
 	"enarx.dev/enarx/internal/diag"
@@ -53,9 +54,9 @@ func (o *chipOptions) chips(cmd *cobra.Command) ([]platform.Chip, error) {
 	product, err := productLine(o.product)
 	switch {
 	case err != nil:
-		return nil, usage(cmd, err)
+		return nil, cli.Usage(cmd, err)
 	case o.report != "" && o.id != "":
-		return nil, usage(cmd, errors.New("--report and --chip-id both name the chip"))
+		return nil, cli.Usage(cmd, errors.New("--report and --chip-id both name the chip"))
 	case o.report != "":
 		return o.reported(product)
 	case o.id != "":
@@ -110,16 +111,16 @@ func (o *chipOptions) reported(product string) ([]platform.Chip, error) {
 
 func (o *chipOptions) named(cmd *cobra.Command, product string) ([]platform.Chip, error) {
 	if product == "" || o.tcb == "" {
-		return nil, usage(cmd, errors.New("--chip-id needs --product and --tcb"))
+		return nil, cli.Usage(cmd, errors.New("--chip-id needs --product and --tcb"))
 	}
 	c := platform.Chip{Product: product}
 	id, err := hex.DecodeString(o.id)
 	if err != nil || len(id) != 64 && !(product == snp.Turin && len(id) == 8) {
-		return nil, usage(cmd, fmt.Errorf("--chip-id %q is not a chip id: that is 128 hexadecimal digits, 16 of a Turin", o.id))
+		return nil, cli.Usage(cmd, fmt.Errorf("--chip-id %q is not a chip id: that is 128 hexadecimal digits, 16 of a Turin", o.id))
 	}
 	copy(c.ID[:], id)
 	if c.TCB, err = parseTCB(product, o.tcb); err != nil {
-		return nil, usage(cmd, err)
+		return nil, cli.Usage(cmd, err)
 	}
 	return []platform.Chip{c}, nil
 }
@@ -159,7 +160,7 @@ func snpUpdateCommand() *cobra.Command {
 			"an update of the firmware.",
 		Example: "  enarx platform snp update\n" +
 			"  enarx platform snp update --dir certs --report report.bin",
-		Args: args(cobra.NoArgs),
+		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			chips, err := chip.chips(cmd)
 			if err != nil {
@@ -193,7 +194,7 @@ func snpVCEKCommand() *cobra.Command {
 			"is in the cache, in DER.",
 		Example: "  enarx platform snp vcek --pem\n" +
 			"  enarx platform snp vcek --file",
-		Args: args(cobra.NoArgs),
+		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path, err := cachedVCEK(cmd, cache.dir, &chip)
 			if err != nil {
@@ -260,11 +261,11 @@ func snpCRLCommand() *cobra.Command {
 			"every Steward knows them, and on a Turin machine of Turin.",
 		Example: "  enarx platform snp cache-crl\n" +
 			"  enarx platform snp cache-crl --product Turin --dir certs",
-		Args: args(cobra.NoArgs),
+		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			line, err := productLine(product)
 			if err != nil {
-				return usage(cmd, err)
+				return cli.Usage(cmd, err)
 			}
 			if line == "" {
 				line = platform.Host().ProductLine()

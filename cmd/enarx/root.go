@@ -3,35 +3,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/version"
 )
-
-// errUsage marks errors of the command line itself.
-var errUsage = errors.New("usage")
-
-// usageError is an error of the command line, with the way to the manual as
-// its hint unless there is a better one.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error        { return e.error }
-func (e usageError) Is(target error) bool { return target == errUsage }
-
-func usage(cmd *cobra.Command, err error) error {
-	if err == nil {
-		return nil
-	}
-	if diag.HintOf(err) == "" {
-		err = diag.Hint(err, "see `%s --help`", cmd.CommandPath())
-	}
-	return usageError{err}
-}
 
 func newRoot() *cobra.Command {
 	root := group(&cobra.Command{
@@ -49,12 +29,12 @@ func newRoot() *cobra.Command {
 	})
 	root.SetVersionTemplate("enarx {{.Version}}\n")
 	root.Flags().BoolP("version", "V", false, "print the version")
-	root.SetFlagErrorFunc(usage)
+	root.SetFlagErrorFunc(cli.Usage)
 
 	var log logging
 	root.PersistentFlags().StringVar(&log.filter, "log-filter", "", "what to log, like info or enarx=debug (env ENARX_LOG)")
 	root.PersistentFlags().Var(&log.target, "log-target", "where to log: stderr or stdout")
-	root.AddCommand(runCommand(&log), configCommand(), attestCommand(), platformCommand(), unstableCommand(&log), completionCommand())
+	root.AddCommand(runCommand(&log), configCommand(), attestCommand(), platformCommand(), unstableCommand(&log), cli.Completion("enarx"))
 	return root
 }
 
@@ -73,13 +53,8 @@ func group(cmd *cobra.Command) *cobra.Command {
 		if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
 			err = diag.Hint(err, "did you mean `%s %s`?", cmd.CommandPath(), strings.Join(like, "` or `"+cmd.CommandPath()+" "))
 		}
-		return usage(cmd, err)
+		return cli.Usage(cmd, err)
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	return cmd
-}
-
-// args wraps one of cobra's checks on the number of arguments.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error { return usage(cmd, check(cmd, args)) }
 }

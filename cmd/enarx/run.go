@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/confine"
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/loader"
@@ -70,9 +71,9 @@ func moduleAndArgs(cmd *cobra.Command, args []string) error {
 	}
 	switch {
 	case n == 0:
-		return usage(cmd, fmt.Errorf("which module? `enarx run` needs the path of one"))
+		return cli.Usage(cmd, fmt.Errorf("which module? `enarx run` needs the path of one"))
 	case n > 1:
-		return usage(cmd, diag.Hint(fmt.Errorf("unexpected argument %q", args[1]),
+		return cli.Usage(cmd, diag.Hint(fmt.Errorf("unexpected argument %q", args[1]),
 			"the program's own arguments go after --"))
 	}
 	return nil
@@ -135,7 +136,7 @@ func (o *runOptions) parse(cmd *cobra.Command) (env []string, dirs []loader.Dir,
 	for _, arg := range o.dirs {
 		d, err := parseDir(arg)
 		if err != nil {
-			return nil, nil, usage(cmd, fmt.Errorf("--dir: %w", err))
+			return nil, nil, cli.Usage(cmd, fmt.Errorf("--dir: %w", err))
 		}
 		if info, err := os.Stat(d.Host); err != nil {
 			return nil, nil, fmt.Errorf("--dir: %w", err)
@@ -152,10 +153,10 @@ func checkEnv(cmd *cobra.Command, env []string) error {
 	for _, kv := range env {
 		name, value, ok := strings.Cut(kv, "=")
 		if !ok {
-			return usage(cmd, fmt.Errorf("--env %q is not of the form K=V", kv))
+			return cli.Usage(cmd, fmt.Errorf("--env %q is not of the form K=V", kv))
 		}
 		if err := workload.CheckEnv(name, value); err != nil {
-			return usage(cmd, fmt.Errorf("--env: %w", err))
+			return cli.Usage(cmd, fmt.Errorf("--env: %w", err))
 		}
 	}
 	return nil

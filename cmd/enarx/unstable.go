@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/loader"
 )
@@ -43,7 +44,7 @@ func execCommand(log *logging) *cobra.Command {
 			"  enarx unstable exec --backend kvm --env GODEBUG=gctrace=1 ./bench",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usage(cmd, fmt.Errorf("which program? `enarx unstable exec` needs the path of one"))
+				return cli.Usage(cmd, fmt.Errorf("which program? `enarx unstable exec` needs the path of one"))
 			}
 			return nil
 		},
