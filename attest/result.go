@@ -22,6 +22,7 @@ type Result struct {
 	Names         Names        // what the certificate may say
 	WorkloadBound bool         // the launch confirms Names.Workload
 	Broken        []string     // the advisories of kind "broken" that apply
+	By            Verifier     // who has judged, for the JSON form; may be left empty
 }
 
 // Refusal is the error of a result that is not accepted: the first check that
@@ -120,7 +121,7 @@ func (r *Result) MarshalJSON() ([]byte, error) {
 	}
 	if cl := r.Claims; cl != nil {
 		d.Technology, d.Shape, d.Time = cl.Technology, cl.Shape, cl.Time.UTC().Format(time.RFC3339)
-		d.EAR = r.EAR(cl.Time, Verifier{})
+		d.EAR = r.EAR(cl.Time, r.By)
 	}
 	if r.Policy != nil {
 		digest := r.Policy.Digest()

@@ -29,6 +29,9 @@ func (d *daemon) openCA(cmd *cobra.Command) (err error) {
 	case d.key != "" && d.stateDir != "":
 		return cli.Usage(cmd, errors.New("--state-dir makes a CA of its own: leave out --key and --crt"))
 	case d.key != "":
+		if info, err := os.Stat(authority.KeyFile(d.key)); err == nil && info.Mode().Perm()&0o044 != 0 {
+			d.warn("--key %s: others on this machine can read it (mode %#o): chmod 600", d.key, info.Mode().Perm())
+		}
 		return d.followCA(d.key, d.crt)
 	case d.stateDir == "" && d.host == "":
 		return cli.Usage(cmd, diag.Hint(errors.New("there is no CA"),

@@ -118,10 +118,11 @@ func (o *explainOptions) run(cmd *cobra.Command, files []string) error {
 		}
 	}
 	r := e.judge(e.now)
+	r.By = attest.Verifier{Build: "enarx " + version.Version}
 	collateral.Record(r.Verification, e.missing)
 	switch {
 	case o.asEAR:
-		_, err = fmt.Fprintf(w.out, "%s\n", r.EAR(e.now, attest.Verifier{Build: "enarx " + version.Version}))
+		_, err = fmt.Fprintf(w.out, "%s\n", r.EAR(e.now, r.By))
 	case o.asJSON:
 		err = w.json(e, r)
 	default:

@@ -229,6 +229,7 @@ func (x *exchange) one(der []byte) (appraised, *refusal) {
 	if len(notes.Checks) > 0 {
 		result.Verification.Groups = append(result.Verification.Groups, notes)
 	}
+	result.By = verifier
 	x.decisive = result
 	x.s.metrics.used(result.Claims)
 	if err := result.Err(); err != nil {

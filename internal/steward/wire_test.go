@@ -296,7 +296,8 @@ func TestProblem(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.Status != 400 || p.Title != "Bad Request" || p.Code != "snp.policy.debug" || p.RequestID != resp.Header.Get("X-Request-Id") ||
-		!strings.HasPrefix(p.Detail, p.Code+": ") || p.Fix == "" || p.Index != nil || !bytes.Contains(p.Checks, []byte(`"snp.signature"`)) {
+		!strings.HasPrefix(p.Detail, p.Code+": ") || p.Fix == "" || p.Index != nil || !bytes.Contains(p.Checks, []byte(`"snp.signature"`)) ||
+		!bytes.Contains(p.Checks, []byte(`"enarx-steward `)) {
 		t.Errorf("%s", resp.body)
 	}
 	if !strings.Contains(r.log.String(), p.RequestID) || !strings.Contains(r.log.String(), `"verdict":"snp.policy.debug"`) {
