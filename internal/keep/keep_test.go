@@ -197,9 +197,10 @@ func TestPark(t *testing.T) {
 		[]line{
 			{opCall, sallyport.OpPark, 1, sallyport.Forever}, {opCall, sallyport.OpPark, 0, ms}, {opCall, sallyport.OpPark, 0, 0},
 			{opCall, sallyport.OpUnpark, testCPUs}, {opCall, sallyport.OpUnpark, 3}, {opCall, sallyport.OpSpawn},
-			{opWait, testWords, 1}, {opAdd, parkAt(1), 1}, {opCall, sallyport.OpUnpark, 1}, {opWait, testWords + 8, 1},
+			{opWait, testWords, 1}, {opAdd, parkAt(1), 1}, {opCall, sallyport.OpUnpark, 1}, {opAdd, testWords + 16, 1}, {opWait, testWords + 8, 1},
 		},
-		[]line{{opAdd, testWords, 1}, {opCall, sallyport.OpPark, 0, sallyport.Forever}, {opCall, sallyport.OpPark, 1, ^uint64(1)}}))
+		// The second sleep waits for the first unpark to be over, which would end it too.
+		[]line{{opAdd, testWords, 1}, {opCall, sallyport.OpPark, 0, sallyport.Forever}, {opWait, testWords + 16, 1}, {opCall, sallyport.OpPark, 1, ^uint64(1)}}))
 	g.want(0, 0, -int64(syscall.EAGAIN))
 	g.want(0, 1, -int64(syscall.ETIMEDOUT))
 	g.want(0, 2, -int64(syscall.ETIMEDOUT))
@@ -217,8 +218,8 @@ func TestPark(t *testing.T) {
 	if g.cpu(1).doing.Load() != parked || !g.cpu(1).kicked.Load() {
 		t.Error("a kick ended the sleep of a parked vCPU, or was lost")
 	}
-	g.until(func() bool { g.unpark(1); return g.word(testScripts+1<<12+2*lineSize) == opDone })
-	g.want(1, 2, 0)
+	g.until(func() bool { g.unpark(1); return g.word(testScripts+1<<12+3*lineSize) == opDone })
+	g.want(1, 3, 0)
 }
 
 func TestKick(t *testing.T) {

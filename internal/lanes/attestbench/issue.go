@@ -60,21 +60,37 @@ func (s *subject) issuing() ([]*runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	warm, err := s.steward(ca, memo, func() *attest.Collateral { return own })
+	if err != nil {
+		return nil, err
+	}
+	cold, err := s.steward(ca, nil, func() *attest.Collateral {
+		fresh, _ := s.collateral(nil) // what is missing is refused
+		return fresh
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []*runner{
+		{name: "bare signatures", do: signatures},
+		{name: "enarx-steward, warm", do: func() error { return post(warm, s.csr) }},
+		{name: "enarx-steward, cold", do: func() error { return post(cold, s.csr) }},
+	}, nil
+}
+
+// steward returns the handler of a Steward with that memory and collateral.
+func (s *subject) steward(ca *authority.CA, memo *pki.Memo, own func() *attest.Collateral) (http.Handler, error) {
 	server, err := steward.New(steward.Config{
 		CA: live.Fixed(ca), Policy: live.Fixed(attest.DefaultPolicy()), Development: true,
 		Roots:      &attest.Roots{Set: s.roots(), Memo: memo},
-		Collateral: func(context.Context, *attest.Evidence, *check.Group) *attest.Collateral { return own },
+		Collateral: func(context.Context, *attest.Evidence, *check.Group) *attest.Collateral { return own() },
 		Limits:     steward.Limits{Rate: -1},
 		Now:        func() time.Time { return s.now },
 	})
 	if err != nil {
 		return nil, err
 	}
-	handler := server.Handler()
-	return []*runner{
-		{name: "bare signatures", do: signatures},
-		{name: "enarx-steward, warm", do: func() error { return post(handler, s.csr) }},
-	}, nil
+	return server.Handler(), nil
 }
 
 func newCA(now time.Time) (*authority.CA, *ecdsa.PrivateKey, error) {
