@@ -38,6 +38,20 @@ func rememberChain(m *pki.Memo, text []byte) (*chain, error) {
 
 const begin = "-----BEGIN CERTIFICATE-----"
 
+// QuoteChain returns the PCK certificate, its CA and the root that a quote of
+// any version holds, before anything about them or the quote is verified.
+func QuoteChain(m *pki.Memo, quote []byte) ([]*x509.Certificate, error) {
+	start := bytes.Index(quote, []byte(begin))
+	if start < 0 {
+		return nil, errors.New("the quote holds no certificates")
+	}
+	c, err := rememberChain(m, quote[start:])
+	if err != nil {
+		return nil, err
+	}
+	return []*x509.Certificate{c.leaf, c.ca, c.root}, nil
+}
+
 func parseChain(m *pki.Memo, text []byte) (*chain, error) {
 	var certs [3]*x509.Certificate
 	// Some quoting services keep the NUL that ends a C string.

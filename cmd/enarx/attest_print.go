@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"slices"
@@ -266,15 +265,10 @@ func (e *explanation) until(r *attest.Result) (t time.Time, ok bool) {
 	for _, c := range slices.Concat(e.files.Evidence.Collateral.Certificates, e.collateral.Certificates, e.roots.AMD, e.roots.Intel, e.roots.Intermediates) {
 		dates = append(dates, c.NotAfter)
 	}
-	for rest := e.files.Evidence.Report; ; { // a quote holds its own certificates
-		block, after := pem.Decode(rest)
-		if block == nil {
-			break
-		}
-		if c, err := e.roots.Memo.Certificate(block.Bytes); err == nil {
+	if chain, err := dcap.QuoteChain(e.roots.Memo, e.files.Evidence.Report); err == nil { // a quote holds its own
+		for _, c := range chain {
 			dates = append(dates, c.NotAfter)
 		}
-		rest = after
 	}
 	for _, d := range r.Claims.Collateral {
 		dates = append(dates, d.Next)

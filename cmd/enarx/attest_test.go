@@ -117,15 +117,22 @@ var siliconFiles = sync.OnceValue(func() map[string][]byte {
 		"snp-debug.csr": csr("snp-v2", func(r *attesttest.Request) {
 			r.Report = func(r *attesttest.Report) { r.Policy |= attesttest.PolicyDebug }
 		}),
-		"report.bin":   genoa.SignReport(asked),
-		"report.txt":   []byte(hex.EncodeToString(genoa.SignReport(asked)) + "\n"),
-		"turin.bin":    w.AMD.Turin.Chip("chip").SignReport(asked),
-		"masked.bin":   genoa.SignReport(asked, func(r *attesttest.Report) { r.ChipID = [64]byte{} }),
-		"old.bin":      genoa.SignReport(asked, func(r *attesttest.Report) { r.Version = 2 }),
-		"vcek.der":     genoa.Endorsement(w.AMD.Genoa.TCB),
-		"crl.der":      w.AMD.Genoa.CRL(),
-		"qe.json":      w.Intel.QEIdentity("QE"),
-		"quote.bin":    w.Machine().QuoteSGX(),
+		"report.bin": genoa.SignReport(asked),
+		"report.txt": []byte(hex.EncodeToString(genoa.SignReport(asked)) + "\n"),
+		"turin.bin":  w.AMD.Turin.Chip("chip").SignReport(asked),
+		"masked.bin": genoa.SignReport(asked, func(r *attesttest.Report) { r.ChipID = [64]byte{} }),
+		"old.bin":    genoa.SignReport(asked, func(r *attesttest.Report) { r.Version = 2 }),
+		"vcek.der":   genoa.Endorsement(w.AMD.Genoa.TCB),
+		"crl.der":    w.AMD.Genoa.CRL(),
+		"qe.json":    w.Intel.QEIdentity("QE"),
+		"quote.bin":  w.Machine().QuoteSGX(),
+		"brief.txt":  []byte("until " + w.Now.Add(time.Hour).Format(time.RFC3339) + ","),
+		"brief.csr": csr("sgx-v3", func(r *attesttest.Request) { // the PCK is the first to expire
+			brief := w.Machine().Certificate(func(c *attesttest.Certificate) { c.NotAfter = w.Now.Add(time.Hour) })
+			r.SGX = func(q *attesttest.SGXQuote) {
+				q.Chain = attesttest.PEM(brief, w.Intel.CA(attesttest.PlatformCA), w.Intel.Root())
+			}
+		}),
 		"issued.pem":   issued(w, "affirming", "issued.test"),
 		"insecure.pem": issued(w, "none", "issued.test"),
 		"pckid_retrieval.csv": []byte(strings.Join([]string{strings.Repeat("ab", 384), "0000", strings.Repeat("0c", 16), "0d00",

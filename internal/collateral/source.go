@@ -120,17 +120,14 @@ type platform struct {
 
 var errNoPCK = errors.New("no PCK certificate of an Intel root")
 
-var beginCertificate = []byte("-----BEGIN CERTIFICATE-----")
-
 func (f *Fetcher) wantsIntel(ev *attest.Evidence) [][]Item {
 	tdx := ev.Technology == attest.TDX
 	rows := [][]Item{{RootCRL()}, {QEIdentity(tdx)}}
-	start := bytes.Index(ev.Report, beginCertificate)
-	if start < 0 {
+	chain, err := dcap.QuoteChain(f.cfg.Memo, ev.Report)
+	if err != nil {
 		return rows
 	}
-	text := ev.Report[start:]
-	p, err := pki.Remember(f.cfg.Memo, "collateral platform", func() (platform, error) { return f.platform(text) }, text)
+	p, err := pki.Remember(f.cfg.Memo, "collateral platform", func() (platform, error) { return f.platform(chain) }, chain[0].Raw, chain[1].Raw)
 	if err != nil {
 		return rows
 	}
@@ -139,20 +136,7 @@ func (f *Fetcher) wantsIntel(ev *attest.Evidence) [][]Item {
 
 // platform reads the chain of a quote. Only what leads to an Intel root is
 // asked about: a stranger who makes up platforms is not worth a question.
-func (f *Fetcher) platform(text []byte) (platform, error) {
-	var certs []*x509.Certificate
-	for range 3 {
-		end := bytes.Index(text, endCertificate)
-		if end < 0 {
-			break
-		}
-		end += len(endCertificate)
-		chain, err := parsePEM(f.cfg.Memo, text[:end])
-		if err != nil {
-			return platform{}, err
-		}
-		certs, text = append(certs, chain...), text[end:]
-	}
+func (f *Fetcher) platform(certs []*x509.Certificate) (platform, error) {
 	for _, c := range certs {
 		pck, err := dcap.ParsePCK(c)
 		if err != nil || f.signer(f.intel(certs), c.RawIssuer, signedCert(c)) == nil {
@@ -166,5 +150,3 @@ func (f *Fetcher) platform(text []byte) (platform, error) {
 	}
 	return platform{}, errNoPCK
 }
-
-var endCertificate = []byte("-----END CERTIFICATE-----")
