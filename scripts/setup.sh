@@ -38,6 +38,7 @@ missing() {
 	has curl || echo curl
 	has openssl || echo openssl
 	has ssh-agent || echo openssh-client
+	has chromium || echo chromium fonts-dejavu-core
 	has xz || echo xz-utils # kernel.sh; newer kernels' modules
 	has zstd || echo zstd   # kernel.sh; Ubuntu's modules
 	[ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
@@ -69,6 +70,9 @@ if ! links_wasm; then
 fi
 
 "$root/scripts/kernel.sh"
+
+# Go has its own cache: this is quick when nothing changed.
+CGO_ENABLED=0 go -C "$root/tools/servers" build -o "$root/build/servers/" github.com/versity/versitygw/cmd/versitygw
 
 # AssemblyScript goes into build/, as package-lock.json pins it.
 make --no-print-directory -s -C "$root/examples" setup

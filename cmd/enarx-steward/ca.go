@@ -16,8 +16,8 @@ import (
 	"enarx.dev/enarx/attest/roots"
 	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
+	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/steward/authority"
-	"enarx.dev/enarx/internal/steward/live"
 )
 
 // openCA finds the CA: files, as upstream before anything else; a folder that

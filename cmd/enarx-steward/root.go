@@ -19,8 +19,8 @@ import (
 
 	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
+	"enarx.dev/enarx/internal/serve"
 	"enarx.dev/enarx/internal/steward"
-	"enarx.dev/enarx/internal/steward/serve"
 	"enarx.dev/enarx/internal/version"
 )
 

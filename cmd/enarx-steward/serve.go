@@ -25,10 +25,10 @@ import (
 	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/collateral"
 	"enarx.dev/enarx/internal/diag"
+	"enarx.dev/enarx/internal/live"
+	"enarx.dev/enarx/internal/serve"
 	"enarx.dev/enarx/internal/steward"
 	"enarx.dev/enarx/internal/steward/ledger"
-	"enarx.dev/enarx/internal/steward/live"
-	"enarx.dev/enarx/internal/steward/serve"
 	"enarx.dev/enarx/internal/version"
 )
 

@@ -45,6 +45,16 @@ func Tool(t testing.TB, name string) string {
 	return path
 }
 
+// Server returns the path of a program of tools/servers that `make setup` builds.
+func Server(t testing.TB, name string) string {
+	t.Helper()
+	path := filepath.Join(Root(t), "build", "servers", name)
+	if _, err := os.Stat(path); err != nil {
+		Missing(t, name+" is not built: run `make setup`")
+	}
+	return path
+}
+
 // KVM is for tests that start virtual machines. They run where ENARX_TEST_KVM=1
 // says that KVM works: in internal/lanes TestKVM, directly or in an emulated machine.
 func KVM(t testing.TB) {

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"enarx.dev/enarx/internal/steward/serve"
+	"enarx.dev/enarx/internal/serve"
 )
 
 // clients bounds how often each client comes. Its table is bounded: when half

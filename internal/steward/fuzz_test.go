@@ -13,7 +13,7 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/pki"
-	"enarx.dev/enarx/internal/steward/live"
+	"enarx.dev/enarx/internal/live"
 )
 
 // FuzzPost sends anything at all as a request. Whatever it is, it is answered

@@ -24,9 +24,9 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/attesttest"
+	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/need"
 	"enarx.dev/enarx/internal/steward/ledger"
-	"enarx.dev/enarx/internal/steward/live"
 )
 
 // nested is about n bytes of SEQUENCEs in one another, all of the right length.

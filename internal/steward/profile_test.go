@@ -18,8 +18,8 @@ import (
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/attesttest"
 	"enarx.dev/enarx/attest/pki"
+	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/steward/authority"
-	"enarx.dev/enarx/internal/steward/live"
 )
 
 // Upstream's extensions as they are on the wire, spec/steward.md 1.7.

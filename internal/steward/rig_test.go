@@ -28,8 +28,8 @@ import (
 	"enarx.dev/enarx/attest/check"
 	"enarx.dev/enarx/attest/dcap"
 	"enarx.dev/enarx/attest/pki"
+	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/steward/authority"
-	"enarx.dev/enarx/internal/steward/live"
 )
 
 // now is when the tests take place.

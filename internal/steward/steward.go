@@ -26,9 +26,9 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/check"
+	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/steward/authority"
 	"enarx.dev/enarx/internal/steward/ledger"
-	"enarx.dev/enarx/internal/steward/live"
 	"enarx.dev/enarx/internal/version"
 )
 

@@ -17,9 +17,9 @@ import (
 	"enarx.dev/enarx/attest/attesttest"
 	"enarx.dev/enarx/attest/check"
 	"enarx.dev/enarx/attest/pki"
+	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/need"
 	"enarx.dev/enarx/internal/steward/authority"
-	"enarx.dev/enarx/internal/steward/live"
 )
 
 // The weaknesses of upstream's Steward, spec/steward.md section 6, one test

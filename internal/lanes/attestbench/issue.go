@@ -23,9 +23,9 @@ import (
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/check"
 	"enarx.dev/enarx/attest/pki"
+	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/steward"
 	"enarx.dev/enarx/internal/steward/authority"
-	"enarx.dev/enarx/internal/steward/live"
 )
 
 // issuing is what there is to compare for a whole request: the bytes of a
