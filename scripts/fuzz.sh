@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 time=${1:-30s}
 pattern=${2:-.}
 
-targets=$(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' workload attest internal cmd |
+targets=$(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' workload attest drawbridge internal cmd |
 	sed 's/:func /:/' | grep -E "$pattern" | sort)
 if [ -z "$targets" ]; then
 	echo "fuzz: no target matches $pattern" >&2

@@ -12,8 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,7 @@ const slowdown = 10
 
 // A place is where tests of the KVM backend run: here, or in an emulated machine.
 type place struct {
+	name    string // of its log in build/
 	cfg     emulated.Config
 	machine *emulated.Machine // nil: here, or not booted yet
 	here    bool
@@ -38,28 +41,30 @@ type place struct {
 // TestKVM runs everything that needs KVM: the tests of packages that ask need.KVM
 // for it, and every session, example and foreign program that the nil backend runs,
 // with the kvm backend. It runs on this machine's own KVM if that passes the probe.
+//
+// An emulated machine keeps one processor busy, so there are two where there are
+// processors for them.
 func TestKVM(t *testing.T) {
 	start := time.Now()
-	p := findPlace(t)
+	places := findPlaces(t)
+	all, alone := jobs(t)
+	queue := make(chan job, len(all))
+	for _, j := range all {
+		queue <- j
+	}
+	close(queue)
 	var total tally
-	for _, j := range jobs(t) {
-		began := time.Now()
-		var count tally
-		ran := false
-		ok := t.Run(j.name, func(t *testing.T) {
-			ran = true
-			p.ready(t)
-			j.run(t, p, &count)
+	var workers sync.WaitGroup
+	for _, p := range places {
+		workers.Go(func() {
+			for j := range queue {
+				total.add(j.in(t, p))
+			}
 		})
-		if !ran {
-			continue // not among those that -run names
-		}
-		if !ok && count.failed == 0 {
-			count.failed = 1 // it ended in a way that shows in no test of its own
-		}
-		total.passed += count.passed
-		total.failed += count.failed
-		fmt.Printf("kvm: %-24s %4d passed, %d failed, %.0f s\n", j.name, count.passed, count.failed, time.Since(began).Seconds())
+	}
+	workers.Wait()
+	for _, j := range alone {
+		total.add(j.in(t, places[0]))
 	}
 	line := fmt.Sprintf("kvm: %d passed, %d failed, %.0f s\n", total.passed, total.failed, time.Since(start).Seconds())
 	// make test-kvm prints this last, after what go test has to say.
@@ -68,33 +73,66 @@ func TestKVM(t *testing.T) {
 	}
 }
 
+// in runs a job in a place and says how it went.
+func (j job) in(t *testing.T, p *place) (count tally) {
+	began := time.Now()
+	ran := false
+	ok := t.Run(j.name, func(t *testing.T) {
+		ran = true
+		p.ready(t)
+		j.run(t, p, &count)
+	})
+	if !ran {
+		return tally{} // not among those that -run names
+	}
+	if !ok && count.failed == 0 {
+		count.failed = 1 // it ended in a way that shows in no test of its own
+	}
+	fmt.Printf("kvm: %-24s %4d passed, %d failed, %.0f s\n", j.name, count.passed, count.failed, time.Since(began).Seconds())
+	return count
+}
+
+// A tally is how many tests passed and failed. The total is added to by all places.
 type tally struct{ passed, failed int }
 
-// findPlace decides where to run, says so, and boots the machine if it takes one.
-func findPlace(t *testing.T) *place {
+var totalMu sync.Mutex
+
+func (t *tally) add(u tally) {
+	totalMu.Lock()
+	defer totalMu.Unlock()
+	t.passed += u.passed
+	t.failed += u.failed
+}
+
+// findPlaces decides where to run, says so, and boots the machines if it takes any.
+func findPlaces(t *testing.T) []*place {
 	t.Helper()
-	p := &place{
-		cfg: emulated.Config{Root: need.Root(t)},
-		env: map[string]string{"ENARX_TEST_KVM": "1", "ENARX_TEST_BACKEND": "kvm", "ENARX_BACKEND": "kvm"},
-	}
+	env := map[string]string{"ENARX_TEST_KVM": "1", "ENARX_TEST_BACKEND": "kvm", "ENARX_BACKEND": "kvm"}
+	cfg := emulated.Config{Root: need.Root(t)}
 	unusable := kvm.Probe(t.Context())
 	if unusable == nil {
-		p.here = true
 		fmt.Println("kvm: directly on this machine's KVM")
-		return p
+		return []*place{{name: "kvm", cfg: cfg, env: env, here: true}}
 	}
 	need.Tool(t, "qemu-system-x86_64")
-	p.env["ENARX_TEST_SLOW"] = strconv.Itoa(slowdown)
+	env["ENARX_TEST_SLOW"] = strconv.Itoa(slowdown)
+	var places []*place
 	t.Cleanup(func() {
-		if p.machine != nil {
-			p.machine.Close()
+		for _, p := range places {
+			if p.machine != nil {
+				p.machine.Close()
+			}
 		}
 	})
 	began := time.Now()
-	p.ready(t)
-	fmt.Printf("kvm: in an emulated machine (QEMU TCG, kernel %s, booted in %.1f s), for this machine's KVM is no use: %.80v\n",
-		p.machine.Kernel(), time.Since(began).Seconds(), unusable)
-	return p
+	for i := range min(runtime.NumCPU(), 2) {
+		p := &place{name: fmt.Sprintf("kvm%d", i), cfg: cfg, env: env}
+		places = append(places, p)
+		p.ready(t)
+	}
+	fmt.Printf("kvm: in emulated machines (%d, QEMU TCG, kernel %s, booted in %.1f s), for this machine's KVM is no use: %.80v\n",
+		len(places), places[0].machine.Kernel(), time.Since(began).Seconds(), unusable)
+	return places
 }
 
 // ready boots a machine if there is none, or if the last job brought it down.
@@ -118,7 +156,7 @@ func (p *place) parallel(t *testing.T) *place {
 	if p.here {
 		return p
 	}
-	q := &place{cfg: p.cfg, env: p.env}
+	q := &place{name: p.name, cfg: p.cfg, env: p.env}
 	q.cfg.Parallel = true
 	q.ready(t)
 	t.Cleanup(func() { q.machine.Close() })
@@ -162,7 +200,7 @@ func (p *place) run(t *testing.T, what program) ended {
 	maps.Copy(env, what.env)
 	var stdout, stderr bytes.Buffer
 	// For whoever wonders what takes so long.
-	log, err := os.Create(filepath.Join(need.Root(t), "build", "kvm.log"))
+	log, err := os.Create(filepath.Join(need.Root(t), "build", p.name+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}

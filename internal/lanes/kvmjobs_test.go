@@ -34,16 +34,17 @@ var testBinaries = []struct {
 	args  []string
 	files []string
 }{
-	{pkg: "internal/kvm"},
-	{pkg: "internal/keep"},
+	{pkg: "examples", files: []string{"bin/enarx", "examples", "build/examples"}},
 	{pkg: "internal/loader", args: []string{"-test.run=KVM|Exec"}, files: []string{"bin/enarx", "build/examples/hello-wat"}},
 	{pkg: "cmd/enarx", args: []string{"-test.skip=^(TestCLI|TestAttest)$"}, files: []string{"bin/enarx", "cmd/enarx/testdata"}},
-	{pkg: "examples", files: []string{"bin/enarx", "examples", "build/examples"}},
+	{pkg: "internal/keep"},
+	{pkg: "internal/kvm"},
 }
 
-func jobs(t *testing.T) []job {
+// jobs returns the jobs of TestKVM, the longest first, and those that want both
+// processors of this machine to themselves.
+func jobs(t *testing.T) (all, alone []job) {
 	root, dir := need.Root(t), t.TempDir()
-	var all []job
 	for _, b := range testBinaries {
 		all = append(all, job{b.pkg, func(t *testing.T, p *place, count *tally) {
 			files := make([]string, len(b.files))
@@ -58,7 +59,11 @@ func jobs(t *testing.T) []job {
 		t.Fatal(err)
 	}
 	for _, program := range programs {
-		all = append(all, job{"exec/" + program.Name, func(t *testing.T, p *place, count *tally) {
+		list := &all
+		if program.Parallel {
+			list = &alone
+		}
+		*list = append(*list, job{"exec/" + program.Name, func(t *testing.T, p *place, count *tally) {
 			where := p
 			if program.Parallel {
 				where = p.parallel(t)
@@ -78,7 +83,7 @@ func jobs(t *testing.T) []job {
 			runTests(t, p, count, dir, "internal/lanes", []string{"-test.run=^TestWASITestsuite$"}, files)
 		}})
 	}
-	return all
+	return all, alone
 }
 
 // runTests compiles the tests of a package and runs them in its folder.
