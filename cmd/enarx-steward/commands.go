@@ -17,7 +17,8 @@ import (
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
-	"enarx.dev/enarx/internal/steward/ledger"
+	"enarx.dev/enarx/internal/ledger"
+	"enarx.dev/enarx/internal/steward"
 	"enarx.dev/enarx/internal/version"
 )
 
@@ -91,7 +92,13 @@ func audit(w io.Writer, name string, want *ledger.Hash) error {
 		return err
 	}
 	defer f.Close()
-	s, err := ledger.Audit(f, want)
+	technology, insecure := map[string]int{}, 0
+	s, err := ledger.Audit(f, want, func(e steward.Entry) {
+		technology[e.Technology]++
+		if e.Insecure {
+			insecure++
+		}
+	})
 	if bad, ok := errors.AsType[*ledger.BadLine](err); ok {
 		return fmt.Errorf("%s:%d: %w", name, bad.Line, bad.Err)
 	}
@@ -106,13 +113,13 @@ func audit(w io.Writer, name string, want *ledger.Hash) error {
 		return err
 	}
 	var kinds []string
-	for _, k := range slices.Sorted(maps.Keys(s.Technology)) {
-		kinds = append(kinds, fmt.Sprintf("%s %d", k, s.Technology[k]))
+	for _, k := range slices.Sorted(maps.Keys(technology)) {
+		kinds = append(kinds, fmt.Sprintf("%s %d", k, technology[k]))
 	}
 	fmt.Fprintf(w, "%s: sound\n", name)
 	fmt.Fprintf(w, "  certificates  %d, numbers %d to %d (%s)\n", s.Lines, s.Start, s.Next-1, strings.Join(kinds, ", "))
-	if s.Insecure > 0 {
-		fmt.Fprintf(w, "  INSECURE      %d without any hardware vouching for the key\n", s.Insecure)
+	if insecure > 0 {
+		fmt.Fprintf(w, "  INSECURE      %d without any hardware vouching for the key\n", insecure)
 	}
 	fmt.Fprintf(w, "  issued        %s to %s\n", s.First.UTC().Format(time.RFC3339), s.Last.UTC().Format(time.RFC3339))
 	if s.Start != 1 {

@@ -21,7 +21,7 @@ func main() { os.Exit(enarxSteward(os.Args[1:], os.Stdout, os.Stderr)) }
 // enarxSteward runs one command line and returns the exit code.
 func enarxSteward(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
-	err := expand(root, &args)
+	err := cli.Expand(root, &args)
 	if err == nil {
 		root.SetArgs(args)
 		root.SetOut(stdout)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/need"
 )
 
@@ -24,12 +25,8 @@ func TestPackaging(t *testing.T) {
 	if len(policy.Warnings) > 0 {
 		t.Errorf("policy.toml: %v", policy.Warnings)
 	}
-	text, err := readArgFile(filepath.Join(dir, "steward.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	root := newRoot()
-	flags, err := parseArgFile(text, root.Flags())
+	flags, err := cli.ReadArgFile(filepath.Join(dir, "steward.toml"), root)
 	if err != nil {
 		t.Fatal(err)
 	}

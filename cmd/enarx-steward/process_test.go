@@ -20,8 +20,10 @@ import (
 	"syscall"
 	"testing"
 
+	"enarx.dev/enarx/internal/cli/clitest"
 	"enarx.dev/enarx/internal/collateral/fakevendor"
-	"enarx.dev/enarx/internal/steward/ledger"
+	"enarx.dev/enarx/internal/ledger"
+	"enarx.dev/enarx/internal/steward"
 )
 
 // overSocket is a client of the Steward at that Unix socket.
@@ -57,7 +59,7 @@ func termUnderLoad(t *testing.T, keepAlive bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.kill()
+	defer p.Kill()
 	client := overSocket(filepath.Join(dir, "s.sock"), keepAlive)
 	defer client.CloseIdleConnections()
 	var served, cut atomic.Int64
@@ -84,7 +86,7 @@ func termUnderLoad(t *testing.T, keepAlive bool) {
 		})
 	}
 	<-enough
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		t.Errorf("it did not end well: %v", err)
 	}
 	clients.Wait()
@@ -93,7 +95,7 @@ func termUnderLoad(t *testing.T, keepAlive bool) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	s, err := ledger.Audit(log, nil)
+	s, err := ledger.Audit[steward.Entry](log, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,20 +134,15 @@ func TestSocketActivation(t *testing.T) {
 	}
 	defer admin.Close()
 	files := descriptors(t, public, admin)
-	run := func() *process {
+	run := func() *clitest.Process {
 		// LISTEN_PID has to be right, and only a shell knows it before exec.
 		cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec enarx-steward --host x --drain 10ms`)
 		cmd.Dir, cmd.ExtraFiles = dir, files
 		cmd.Env = append(os.Environ(), "LISTEN_FDS=2", "LISTEN_FDNAMES=steward:admin")
-		stderr, err := cmd.StderrPipe()
+		p, err := clitest.Run(cmd, patience)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		p := &process{cmd: cmd, lines: make(chan string, 1<<10), ended: make(chan struct{})}
-		go p.read(stderr)
 		return p
 	}
 	get := func(l net.Listener, path string) string {
@@ -168,7 +165,7 @@ func TestSocketActivation(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		http.DefaultClient.CloseIdleConnections()
-		if err := p.stop(); err != nil {
+		if err := p.Stop(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -180,54 +177,19 @@ func TestPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.kill()
-	if err := p.said(regexp.MustCompile(`server=public address=127\.0\.0\.1:\d+ `)); err != nil {
+	defer p.Kill()
+	if _, err := p.Said(regexp.MustCompile(`server=public address=127\.0\.0\.1:\d+ `)); err != nil {
 		t.Error(err)
 	}
-	if err := p.said(regexp.MustCompile(`server=admin address=127\.0\.0\.1:\d+ `)); err != nil {
+	if _, err := p.Said(regexp.MustCompile(`server=admin address=127\.0\.0\.1:\d+ `)); err != nil {
 		t.Error(err)
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+	if err := p.Cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	<-p.ended
-	if p.err != nil {
-		t.Errorf("SIGINT: %v", p.err)
-	}
-}
-
-// FuzzArgFile: whatever is in a file of flags, it is an error or flags that are
-// known, each one argument.
-func FuzzArgFile(f *testing.F) {
-	f.Add([]byte("key = \"a\"\nport = 3000\nfetch = true\nsan = [\"a\", \"b\"]\nrate = 1.5\n"))
-	f.Add([]byte("[key]\na = 1\n"))
-	f.Add([]byte("key = ["))
-	f.Add([]byte("san = [[1]]"))
-	f.Add([]byte("drain = 1979-05-27T07:32:00Z"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		flags := newRoot().Flags()
-		got, err := parseArgFile(text, flags)
-		if err != nil {
-			return
-		}
-		for _, arg := range got {
-			name, _, value := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-			flag := flags.Lookup(name)
-			if !strings.HasPrefix(arg, "--") || flag == nil || !value && flag.NoOptDefVal == "" {
-				t.Errorf("%q", arg)
-			}
-		}
-	})
-}
-
-func TestRustLevel(t *testing.T) {
-	for filter, want := range map[string]string{
-		"": "", "info": "info", "DEBUG": "debug", "warn,steward=trace": "trace", "steward=error,debug": "error",
-		"hyper=trace": "", "nonsense": "", "info,hyper=off": "info",
-	} {
-		if got := rustLevel(filter); got != want {
-			t.Errorf("%q: %q, want %q", filter, got, want)
-		}
+	<-p.Ended
+	if p.Err != nil {
+		t.Errorf("SIGINT: %v", p.Err)
 	}
 }
 
@@ -244,7 +206,7 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.kill()
+	defer p.Kill()
 	client := overSocket(filepath.Join(dir, "s.sock"), false)
 	post := func(file string) (int, string) {
 		t.Helper()
@@ -282,7 +244,7 @@ func TestFetch(t *testing.T) {
 	if status, text := post("genoa-v1.csr"); status != 400 || !strings.Contains(text, "the vendor's service could not be reached") {
 		t.Errorf("without the vendor: %d %s", status, text)
 	}
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		t.Error(err)
 	}
 }

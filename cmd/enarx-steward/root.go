@@ -4,21 +4,17 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"enarx.dev/enarx/internal/cli"
-	"enarx.dev/enarx/internal/diag"
 	"enarx.dev/enarx/internal/serve"
 	"enarx.dev/enarx/internal/steward"
 	"enarx.dev/enarx/internal/version"
@@ -48,8 +44,7 @@ type options struct {
 	drain    time.Duration
 	grace    time.Duration
 
-	logLevel  string
-	logFormat string
+	logging cli.Logging
 }
 
 // environment names the flags that a variable may set instead: upstream's names.
@@ -73,7 +68,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Args:              noArguments,
+		Args:              cli.NoArguments,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	root.SetVersionTemplate("enarx-steward {{.Version}}\n")
@@ -85,30 +80,13 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	err := fmt.Errorf("unknown command or argument %q", args[0])
-	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-		err = diag.Hint(err, "did you mean `%s %s`?", cmd.CommandPath(), like[0])
-	}
-	return cli.Usage(cmd, err)
-}
-
 func (o *options) define(f *pflag.FlagSet) {
 	f.SortFlags = false
 	o.defineCA(f)
 	o.defineNetwork(f)
 	o.defineDecision(f)
 	o.defineLimits(f)
-	// A flag that says how an attestation CA decides must not silently win over
-	// another: whichever was meant, the other one was meant too.
-	f.VisitAll(func(flag *pflag.Flag) {
-		if _, many := flag.Value.(pflag.SliceValue); !many {
-			flag.Value = &once{Value: flag.Value}
-		}
-	})
+	cli.Once(f)
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "config" { // upstream's name
 			name = "policy"
@@ -138,8 +116,7 @@ func (o *options) defineNetwork(f *pflag.FlagSet) {
 	f.StringVar(&o.tlsCrt, "tls-crt", "", "serve HTTPS with this PEM certificate chain")
 	f.StringVar(&o.tlsKey, "tls-key", "", "its private key")
 	f.StringArrayVar(&o.proxies, "proxy", nil, "address or network of a proxy whose X-Forwarded-For is believed, or unix for who comes by a Unix socket; may be repeated")
-	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error (env RUST_LOG; default info)")
-	f.StringVar(&o.logFormat, "log-format", "", "text or json (env RUST_LOG_JSON: json)")
+	o.logging.Define(f)
 }
 
 func (o *options) defineDecision(f *pflag.FlagSet) {
@@ -195,37 +172,6 @@ func checkLimits(f *pflag.FlagSet) error {
 	return bad
 }
 
-// once refuses a second value.
-type once struct {
-	pflag.Value
-	set bool
-}
-
-func (v *once) Set(s string) error {
-	if v.set {
-		return errors.New("it is given more than once")
-	}
-	v.set = true
-	return v.Value.Set(s)
-}
-
-// IsBoolFlag keeps `--fetch` working without a value.
-func (v *once) IsBoolFlag() bool { return v.Value.Type() == "bool" }
-
-// fromEnvironment sets the flags that were not given from the environment.
-func fromEnvironment(f *pflag.FlagSet) error {
-	for name, variable := range environment {
-		value := os.Getenv(variable)
-		if value == "" || f.Changed(name) {
-			continue
-		}
-		if err := f.Set(name, value); err != nil {
-			return fmt.Errorf("%s=%q: %w", variable, value, err)
-		}
-	}
-	return nil
-}
-
 // address is where to listen.
 func (o *options) address() (string, error) {
 	if o.listen != "" {
@@ -235,26 +181,4 @@ func (o *options) address() (string, error) {
 		return "", fmt.Errorf("--addr %q: not an IP address", o.addr)
 	}
 	return net.JoinHostPort(o.addr, strconv.Itoa(int(o.port))), nil
-}
-
-// unixProxy is the --proxy that whoever comes by a Unix socket is.
-const unixProxy = "unix"
-
-// networks are the other proxies.
-func (o *options) networks() ([]netip.Prefix, error) {
-	var all []netip.Prefix
-	for _, text := range o.proxies {
-		if text == unixProxy {
-			continue
-		}
-		p, err := netip.ParsePrefix(text)
-		if a, errAddr := netip.ParseAddr(text); errAddr == nil && !strings.Contains(text, "/") {
-			p, err = a.Prefix(a.BitLen())
-		}
-		if err != nil {
-			return nil, fmt.Errorf("--proxy %q: neither an address nor a network like 10.0.0.0/8 nor unix", text)
-		}
-		all = append(all, p.Masked())
-	}
-	return all, nil
 }

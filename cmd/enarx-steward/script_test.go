@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,9 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +26,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"enarx.dev/enarx/attest/attesttest"
+	"enarx.dev/enarx/internal/cli/clitest"
 	"enarx.dev/enarx/internal/need"
 )
 
@@ -43,10 +41,10 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", Cmds: commands,
 		Setup: func(env *testscript.Env) error {
-			env.Values["daemons"] = map[string]*process{}
+			env.Values["daemons"] = map[string]*clitest.Process{}
 			env.Defer(func() {
-				for _, p := range env.Values["daemons"].(map[string]*process) {
-					p.kill()
+				for _, p := range env.Values["daemons"].(map[string]*clitest.Process) {
+					p.Kill()
 				}
 			})
 			return nil
@@ -54,8 +52,8 @@ func TestScript(t *testing.T) {
 	})
 }
 
-func daemons(ts *testscript.TestScript) map[string]*process {
-	return ts.Value("daemons").(map[string]*process)
+func daemons(ts *testscript.TestScript) map[string]*clitest.Process {
+	return ts.Value("daemons").(map[string]*clitest.Process)
 }
 
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -76,15 +74,16 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 		daemons(ts)[args[0]] = p
 	},
 	// halt NAME ends it by SIGTERM; it must end well.
-	"halt": func(ts *testscript.TestScript, neg bool, args []string) { ts.Check(daemons(ts)[args[0]].stop()) },
+	"halt": func(ts *testscript.TestScript, neg bool, args []string) { ts.Check(daemons(ts)[args[0]].Stop()) },
 	// hup NAME sends SIGHUP.
 	"hup": func(ts *testscript.TestScript, neg bool, args []string) {
-		ts.Check(daemons(ts)[args[0]].cmd.Process.Signal(syscall.SIGHUP))
+		ts.Check(daemons(ts)[args[0]].Cmd.Process.Signal(syscall.SIGHUP))
 	},
 	// said NAME REGEXP waits until it has logged a line like that, after those
 	// of earlier calls.
 	"said": func(ts *testscript.TestScript, neg bool, args []string) {
-		ts.Check(daemons(ts)[args[0]].said(regexp.MustCompile(args[1])))
+		_, err := daemons(ts)[args[0]].Said(regexp.MustCompile(args[1]))
+		ts.Check(err)
 	},
 	// code N PROGRAM ARG… runs a program that must end with exit code N.
 	"code": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -102,103 +101,17 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	},
 }
 
-// process is a Steward that a test started.
-type process struct {
-	cmd   *exec.Cmd
-	lines chan string
-	ended chan struct{}
-	err   error // of Wait, once ended
-}
-
-// patience is how long a test waits for what must happen.
-func patience() <-chan time.Time { return time.After(need.Scale(20 * time.Second)) }
-
-// start runs the command in dir until it says that it is ready. It will not
+// start runs the Steward in dir until it says that it is ready. It will not
 // linger at its end, unless told to.
-func start(dir string, env []string, args ...string) (*process, error) {
+func start(dir string, env []string, args ...string) (*clitest.Process, error) {
 	if !slices.Contains(args, "--drain") {
 		args = append(slices.Clone(args), "--drain", "1ms")
 	}
-	notify := filepath.Join(dir, "notify")
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(notify)
-	defer l.Close()
-	cmd := exec.Command("enarx-steward", args...)
-	cmd.Dir, cmd.Env = dir, append(append(os.Environ(), "NOTIFY_SOCKET="+notify), env...)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &process{cmd: cmd, lines: make(chan string, 1<<16), ended: make(chan struct{})}
-	go p.read(stderr)
-	ready := make(chan error, 1)
-	go func() {
-		_, err := l.Read(make([]byte, 64))
-		ready <- err
-	}()
-	select {
-	case err := <-ready:
-		return p, err
-	case <-p.ended:
-		return nil, fmt.Errorf("it ended: %w: %s", p.err, <-p.lines)
-	case <-patience():
-		p.kill()
-		return nil, errors.New("it does not get ready")
-	}
+	return clitest.Start(dir, patience, env, "enarx-steward", args...)
 }
 
-func (p *process) read(stderr io.Reader) {
-	in := bufio.NewScanner(stderr)
-	for in.Scan() {
-		p.lines <- in.Text()
-	}
-	p.err = p.cmd.Wait()
-	close(p.lines)
-	close(p.ended)
-}
-
-func (p *process) said(want *regexp.Regexp) error {
-	timeout := patience()
-	var seen []string
-	for {
-		select {
-		case line, ok := <-p.lines:
-			if want.MatchString(line) {
-				return nil
-			}
-			if seen = append(seen, line); ok {
-				continue
-			}
-			return fmt.Errorf("it ended without saying %s but %q", want, seen)
-		case <-timeout:
-			return fmt.Errorf("it does not say %s but %q", want, seen)
-		}
-	}
-}
-
-func (p *process) stop() error {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	select {
-	case <-p.ended:
-		return p.err
-	case <-patience():
-		p.kill()
-		return errors.New("it does not end")
-	}
-}
-
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.ended
-}
+// patience is how long a test waits for what must happen.
+var patience = need.Scale(20 * time.Second)
 
 // silicon is the synthetic silicon of the sessions; its keys take a moment to make.
 var silicon = sync.OnceValue(func() *attesttest.World { return attesttest.New("cmd/enarx-steward", time.Now()) })

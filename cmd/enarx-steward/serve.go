@@ -7,13 +7,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -28,7 +26,6 @@ import (
 	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/serve"
 	"enarx.dev/enarx/internal/steward"
-	"enarx.dev/enarx/internal/steward/ledger"
 	"enarx.dev/enarx/internal/version"
 )
 
@@ -59,11 +56,11 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	if err := errors.Join(fromEnvironment(cmd.Flags()), checkLimits(cmd.Flags())); err != nil {
+	if err := errors.Join(cli.FromEnvironment(cmd.Flags(), environment), checkLimits(cmd.Flags())); err != nil {
 		return cli.Usage(cmd, err)
 	}
 	d := &daemon{options: o, warn: func(format string, args ...any) { diag.Warnf(cmd.ErrOrStderr(), format, args...) }}
-	if d.log, err = o.logger(cmd.ErrOrStderr()); err != nil {
+	if d.log, err = o.logging.Logger(cmd.ErrOrStderr(), "steward"); err != nil {
 		return cli.Usage(cmd, err)
 	}
 	defer func() {
@@ -83,13 +80,13 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 
 // prepare fills the configuration of the server.
 func (d *daemon) prepare(cmd *cobra.Command) error {
-	networks, err := d.networks()
+	networks, unix, err := cli.Proxies(d.proxies)
 	if err != nil {
 		return cli.Usage(cmd, err)
 	}
 	d.cfg = steward.Config{
 		Roots: attest.VendorRoots(), Profile: d.profile, Limits: d.limits,
-		Proxies: networks, UnixProxy: slices.Contains(d.proxies, unixProxy), Log: d.log,
+		Proxies: networks, UnixProxy: unix, Log: d.log,
 	}
 	d.conns.Proxies = networks
 	if d.insecure {
@@ -225,7 +222,7 @@ func (d *daemon) openLedger(*cobra.Command) error {
 	if d.ledger == "" {
 		return nil
 	}
-	l, err := ledger.Open(d.ledger, d.log)
+	l, err := steward.OpenLog(d.ledger, d.log)
 	if err != nil {
 		return err
 	}
@@ -309,7 +306,7 @@ func (d *daemon) listeners(server *steward.Server, conf *tls.Config) ([]serve.Se
 		if address == "" {
 			return nil, nil
 		}
-		return listen(address)
+		return serve.Listen(address)
 	}
 	admin, err := take(d.admin, "admin", "enarx-steward-admin")
 	if err != nil {
@@ -333,84 +330,4 @@ func (d *daemon) listeners(server *steward.Server, conf *tls.Config) ([]serve.Se
 		servers = append(servers, serve.Server{Name: "admin", Listener: serve.Limit(admin, serve.Limits{Connections: 64, PerClient: 64}), Handler: server.Admin()})
 	}
 	return servers, nil
-}
-
-// listen opens HOST:PORT or unix:PATH. A socket that nobody listens on any more
-// is replaced; any other file is not ours to remove.
-func listen(address string) (net.Listener, error) {
-	path, unix := strings.CutPrefix(address, "unix:")
-	if !unix {
-		return net.Listen("tcp", address)
-	}
-	l, err := net.Listen("unix", path)
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return l, err
-	}
-	if info, statErr := os.Lstat(path); statErr != nil || info.Mode().Type() != os.ModeSocket {
-		return nil, diag.Hint(err, "%s is there, and is no socket", path)
-	}
-	c, dialErr := net.Dial("unix", path)
-	if !errors.Is(dialErr, syscall.ECONNREFUSED) { // somebody listens, or who knows
-		if dialErr == nil {
-			c.Close()
-		}
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil {
-		return nil, err
-	}
-	return net.Listen("unix", path)
-}
-
-// logger is the log: text or JSON, with upstream's variables for both.
-func (o *options) logger(w io.Writer) (*slog.Logger, error) {
-	name := o.logLevel
-	if name == "" {
-		name = rustLevel(os.Getenv("RUST_LOG"))
-	}
-	var level slog.Level
-	switch name {
-	case "", "info":
-	case "error", "warn", "debug":
-		_ = level.UnmarshalText([]byte(name)) // these it knows
-	case "trace":
-		level = slog.LevelDebug - 4
-	case "off":
-		return slog.New(slog.DiscardHandler), nil
-	default:
-		return nil, fmt.Errorf("unknown log level %q: debug, info, warn or error", name)
-	}
-	format := o.logFormat
-	if _, set := os.LookupEnv("RUST_LOG_JSON"); format == "" && set {
-		format = "json"
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	switch format {
-	case "", "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	}
-	return nil, fmt.Errorf("unknown log format %q: text or json", format)
-}
-
-// rustLevel returns the level that upstream's filter has for the Steward:
-// directives separated by commas, each a level or target=level. Others are
-// ignored, as they were.
-func rustLevel(filter string) (level string) {
-	named := false
-	for directive := range strings.SplitSeq(strings.ToLower(filter), ",") {
-		target, name, both := strings.Cut(strings.TrimSpace(directive), "=")
-		if !both {
-			target, name = "", target
-		}
-		known := slices.Contains([]string{"trace", "debug", "info", "warn", "error", "off"}, name)
-		switch {
-		case known && target == "steward":
-			level, named = name, true
-		case known && target == "" && !named:
-			level = name
-		}
-	}
-	return level
 }

@@ -3,12 +3,18 @@
 package serve
 
 import (
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"enarx.dev/enarx/internal/diag"
 )
 
 // sweep is how long a listener that closes still takes the connections that
@@ -20,6 +26,33 @@ type Limits struct {
 	Connections int            // in all
 	PerClient   int            // from one address, or IPv6 network
 	Proxies     []netip.Prefix // that PerClient is not for
+}
+
+// Listen opens HOST:PORT or unix:PATH. A socket that nobody listens on any more
+// is replaced; any other file is not ours to remove.
+func Listen(address string) (net.Listener, error) {
+	path, unix := strings.CutPrefix(address, "unix:")
+	if !unix {
+		return net.Listen("tcp", address)
+	}
+	l, err := net.Listen("unix", path)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	if info, statErr := os.Lstat(path); statErr != nil || info.Mode().Type() != os.ModeSocket {
+		return nil, diag.Hint(err, "%s is there, and is no socket", path)
+	}
+	c, dialErr := net.Dial("unix", path)
+	if !errors.Is(dialErr, syscall.ECONNREFUSED) { // somebody listens, or who knows
+		if dialErr == nil {
+			c.Close()
+		}
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return net.Listen("unix", path)
 }
 
 // A Listener closes connections beyond its limits as soon as they come, so

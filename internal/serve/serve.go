@@ -37,7 +37,8 @@ type Config struct {
 	Log   *slog.Logger  // nil: discarded
 }
 
-// Timeouts bound the phases of a request. A zero means the default.
+// Timeouts bound the phases of a request. A zero means the default, a negative
+// one that the handler sees to it, by http.ResponseController.
 type Timeouts struct {
 	Header time.Duration // to send the header: 5 s
 	Read   time.Duration // to send all of the request: 15 s
@@ -51,7 +52,7 @@ func or(d, otherwise time.Duration) time.Duration {
 	if d == 0 {
 		return otherwise
 	}
-	return d
+	return max(d, 0) // which is none to net/http
 }
 
 // TLSConfig returns the configuration of a TLS server: version 1.3 alone.

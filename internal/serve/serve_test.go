@@ -105,6 +105,40 @@ func TestRunAnswersWhatItAccepted(t *testing.T) {
 	}
 }
 
+// TestTimeouts: without a time-out of the server's, a handler sets its own.
+func TestTimeouts(t *testing.T) {
+	for _, test := range []struct {
+		read time.Duration
+		want string
+	}{{-1, "whole"}, {time.Millisecond, "cut"}} {
+		l := listen(t)
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.ReadAll(r.Body); err != nil {
+				fmt.Fprint(w, "cut")
+				return
+			}
+			fmt.Fprint(w, "whole")
+		})
+		stop := start(t, Config{Timeouts: Timeouts{Header: time.Minute, Read: test.read}}, Server{Name: "public", Listener: l, Handler: handler})
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n1")
+		if test.want == "whole" {
+			time.Sleep(20 * time.Millisecond) // longer than any time-out that is not none
+			fmt.Fprint(c, "2")
+		}
+		if answer, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(answer), test.want) {
+			t.Errorf("%v: %q, %v", test.read, answer, err)
+		}
+		c.Close()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestRunFails(t *testing.T) {
 	good, bad := listen(t), listen(t)
 	bad.Close()

@@ -16,7 +16,6 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/internal/steward/authority"
-	"enarx.dev/enarx/internal/steward/ledger"
 )
 
 const (
@@ -83,7 +82,7 @@ func (x *exchange) grant(good []appraised) answer {
 		return a
 	}
 	var issued [][]byte
-	var entries []ledger.Entry
+	var entries []Entry
 	for _, one := range good {
 		der, entry, err := x.issue(one)
 		if err != nil {
@@ -122,17 +121,17 @@ func (x *exchange) broken(err error) answer {
 }
 
 // issue signs the certificate of one request.
-func (x *exchange) issue(one appraised) ([]byte, ledger.Entry, error) {
+func (x *exchange) issue(one appraised) ([]byte, Entry, error) {
 	t, err := x.template(one)
 	if err != nil {
-		return nil, ledger.Entry{}, err
+		return nil, Entry{}, err
 	}
 	der, err := x.ca.Issue(t)
 	if err != nil {
-		return nil, ledger.Entry{}, err
+		return nil, Entry{}, err
 	}
 	claims := one.result.Claims
-	return der, ledger.Entry{
+	return der, Entry{
 		Time: x.now.UTC().Truncate(time.Millisecond), Request: x.id,
 		Serial: hex.EncodeToString(t.Serial), Certificate: sha256.Sum256(der),
 		Technology: string(claims.Technology), Measurement: hex.EncodeToString(claims.Measurement()),

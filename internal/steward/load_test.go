@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime"
 	runtimemetrics "runtime/metrics"
@@ -24,9 +26,9 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/attesttest"
+	"enarx.dev/enarx/internal/ledger"
 	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/need"
-	"enarx.dev/enarx/internal/steward/ledger"
 )
 
 // nested is about n bytes of SEQUENCEs in one another, all of the right length.
@@ -116,7 +118,7 @@ func total() uint64 {
 // TestParallel: 200 clients at once are all served, and what they took is given
 // back.
 func TestParallel(t *testing.T) {
-	log, err := ledger.Open(filepath.Join(t.TempDir(), "log"), nil)
+	log, err := OpenLog(filepath.Join(t.TempDir(), "log"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +411,7 @@ func TestClients(t *testing.T) {
 // handed out.
 func TestLedger(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	log, err := ledger.Open(path, nil)
+	log, err := OpenLog(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -429,5 +431,35 @@ func TestLedger(t *testing.T) {
 	log.Close()
 	if resp := r.post(csr("snp-v2")); resp.StatusCode != 500 || len(resp.body) != 0 {
 		t.Errorf("a certificate without a log entry: %s", resp.Status)
+	}
+}
+
+// TestLedgerFormat: the log of an earlier release is continued, to the byte.
+func TestLedgerFormat(t *testing.T) {
+	const old = `{"seq":1,"prev":"0000000000000000000000000000000000000000000000000000000000000000","time":"2026-11-21T12:00:01.5Z","request":"r\u003c1\u003e","serial":"0a","sha256":"0100000000000000000000000000000000000000000000000000000000000000","technology":"snp","measurement":"ab","policy":"0200000000000000000000000000000000000000000000000000000000000000","uris":["enarx:host/user/repo:1.0.0","ni:///sha-256;AA\u0026b"],"not_after":"2026-11-21T13:00:01.5Z"}
+{"seq":2,"prev":"15dcd29a786f5b0d76835108e7a7ca14d457815b79306db72a9ad1c586d75385","time":"2026-11-21T12:00:01.5Z","serial":"0b","sha256":"0000000000000000000000000000000000000000000000000000000000000000","technology":"none","policy":"0000000000000000000000000000000000000000000000000000000000000000","not_after":"2026-11-21T12:00:01.5Z","insecure":true}
+`
+	at := time.Date(2026, 11, 21, 12, 0, 1, 500e6, time.UTC)
+	entries := []Entry{
+		{Time: at, Request: "r<1>", Serial: "0a", Certificate: ledger.Hash{1}, Technology: "snp", Measurement: "ab", Policy: ledger.Hash{2},
+			URIs: []string{"enarx:host/user/repo:1.0.0", "ni:///sha-256;AA&b"}, NotAfter: at.Add(time.Hour)},
+		{Time: at, Serial: "0b", Technology: "none", NotAfter: at, Insecure: true},
+	}
+	first, _, _ := strings.Cut(old, "\n")
+	for _, begin := range []string{"", first + "\n"} {
+		path := filepath.Join(t.TempDir(), "log")
+		if err := os.WriteFile(path, []byte(begin), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		log, err := OpenLog(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(log.Append(entries[strings.Count(begin, "\n"):]...), log.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if text := readFile(t, path); text != old {
+			t.Errorf("after %d lines:\n%s", strings.Count(begin, "\n"), text)
+		}
 	}
 }

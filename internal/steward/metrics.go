@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"enarx.dev/enarx/attest"
-	"enarx.dev/enarx/internal/steward/ledger"
 	"enarx.dev/enarx/internal/version"
 )
 
@@ -84,7 +83,7 @@ func (m *metrics) answered(x *exchange, a answer, took time.Duration) {
 	m.seconds.Observe(took.Seconds())
 }
 
-func (m *metrics) issue(entries []ledger.Entry) {
+func (m *metrics) issue(entries []Entry) {
 	for _, e := range entries {
 		m.issued.WithLabelValues(e.Technology).Inc()
 	}

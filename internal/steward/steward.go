@@ -26,9 +26,9 @@ import (
 
 	"enarx.dev/enarx/attest"
 	"enarx.dev/enarx/attest/check"
+	"enarx.dev/enarx/internal/ledger"
 	"enarx.dev/enarx/internal/live"
 	"enarx.dev/enarx/internal/steward/authority"
-	"enarx.dev/enarx/internal/steward/ledger"
 	"enarx.dev/enarx/internal/version"
 )
 
@@ -46,7 +46,7 @@ type Config struct {
 	// notes what it could not get. It may be nil and may return nil.
 	Collateral func(ctx context.Context, ev *attest.Evidence, notes *check.Group) *attest.Collateral
 
-	Ledger     *ledger.Log // the issuance log, or nil
+	Ledger     *ledger.Log[Entry] // the issuance log, or nil
 	Profile    Profile
 	Challenges Challenges
 	Limits     Limits

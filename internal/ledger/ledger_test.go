@@ -4,6 +4,7 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,17 +16,40 @@ import (
 	"time"
 )
 
-func entry(n int) Entry {
-	at := time.Date(2026, 11, 21, 12, 0, n%60, 0, time.UTC)
-	return Entry{
-		Time: at, Request: fmt.Sprintf("r%d", n), Serial: fmt.Sprintf("%032x", n), Certificate: Hash{byte(n)},
-		Technology: "snp", Measurement: strings.Repeat("ab", 48), URIs: []string{"enarx:host/user/repo:1.0"}, NotAfter: at.Add(time.Hour),
-	}
+// deed is a record as a server might have.
+type deed struct {
+	Time  time.Time `json:"time"`
+	What  string    `json:"what"`
+	Where []string  `json:"where,omitempty"`
 }
 
-func open(t *testing.T, path string) *Log {
+func (d deed) When() time.Time { return d.Time }
+
+func (d deed) Check() error {
+	if d.Time.IsZero() || d.What == "" {
+		return errors.New("its time or what was done is missing")
+	}
+	return nil
+}
+
+type nothing struct{}
+
+func (nothing) When() time.Time { return time.Time{} }
+func (nothing) Check() error    { return nil }
+
+type list []nothing
+
+func (list) When() time.Time { return time.Time{} }
+func (list) Check() error    { return nil }
+
+func entry(n int) deed {
+	at := time.Date(2026, 11, 21, 12, 0, n%60, 0, time.UTC)
+	return deed{Time: at, What: fmt.Sprintf("deed <%d>", n), Where: []string{"host/user/repo:1.0"}}
+}
+
+func open(t *testing.T, path string) *Log[deed] {
 	t.Helper()
-	l, err := Open(path, nil)
+	l, err := Open[deed](path, "the log of deeds", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +57,7 @@ func open(t *testing.T, path string) *Log {
 	return l
 }
 
-func appendN(t *testing.T, l *Log, from, to int) {
+func appendN(t *testing.T, l *Log[deed], from, to int) {
 	t.Helper()
 	for n := from; n < to; n++ {
 		if err := l.Append(entry(n)); err != nil {
@@ -48,11 +72,30 @@ func audit(t *testing.T, path string) *Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Audit(bytes.NewReader(text), nil)
+	s, err := Audit[deed](bytes.NewReader(text), nil, nil)
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
 	return s
+}
+
+// TestFormat: what a line is, to the byte; logs that exist must stay readable.
+func TestFormat(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l := open(t, path)
+	appendN(t, l, 1, 3)
+	const first = `{"seq":1,"prev":"0000000000000000000000000000000000000000000000000000000000000000","time":"2026-11-21T12:00:01Z","what":"deed \u003c1\u003e","where":["host/user/repo:1.0"]}`
+	second := fmt.Sprintf(`{"seq":2,"prev":"%x","time":"2026-11-21T12:00:02Z","what":"deed \u003c2\u003e","where":["host/user/repo:1.0"]}`, sha256.Sum256([]byte(first)))
+	if text, err := os.ReadFile(path); err != nil || string(text) != first+"\n"+second+"\n" {
+		t.Errorf("%v\n%s", err, text)
+	}
+	line, err := encode(link{Sequence: 7}, nothing{})
+	if want := `{"seq":7,"prev":"` + (Hash{}).String() + "\"}\n"; err != nil || string(line) != want {
+		t.Errorf("a record without members: %q, %v", line, err)
+	}
+	if line, err := encode(link{Sequence: 7}, list{}); err == nil {
+		t.Errorf("a record that is no object: %q", line)
+	}
 }
 
 func TestAppend(t *testing.T) {
@@ -71,10 +114,10 @@ func TestAppend(t *testing.T) {
 	l = open(t, path) // a restart continues the chain
 	appendN(t, l, 5, 7)
 	s := audit(t, path)
-	if s.Lines != 7 || s.Next != 8 || s.Start != 1 || s.Technology["snp"] != 7 || s.First.Second() != 0 || s.Last.Second() != 6 {
+	if s.Lines != 7 || s.Next != 8 || s.Start != 1 || s.First.Second() != 0 || s.Last.Second() != 6 {
 		t.Errorf("%+v", s)
 	}
-	if s, err := Audit(strings.NewReader(""), nil); err != nil || s.Lines != 0 || s.Next != 1 {
+	if s, err := Audit[deed](strings.NewReader(""), nil, nil); err != nil || s.Lines != 0 || s.Next != 1 {
 		t.Errorf("an empty log: %+v, %v", s, err)
 	}
 }
@@ -89,7 +132,7 @@ func TestAppendTogether(t *testing.T) {
 	for c := range clients {
 		wg.Go(func() {
 			for n := range each {
-				if err := []*Log{a, b}[c%2].Append(entry(c*each + n)); err != nil {
+				if err := []*Log[deed]{a, b}[c%2].Append(entry(c*each + n)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -118,7 +161,7 @@ func TestTornLine(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said bytes.Buffer
-		l, err := Open(path, slog.New(slog.NewTextHandler(&said, nil)))
+		l, err := Open[deed](path, "the log of deeds", slog.New(slog.NewTextHandler(&said, nil)))
 		if err != nil {
 			t.Fatalf("cut to %d: %v", cut, err)
 		}
@@ -144,7 +187,7 @@ func TestOpenRefuses(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if l, err := Open(path, nil); err == nil {
+		if l, err := Open[deed](path, "the log of deeds", nil); err == nil {
 			l.Close()
 			t.Errorf("%s: opened", name)
 		}
@@ -152,7 +195,7 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("%s: it was changed", name)
 		}
 	}
-	if _, err := Open("/dev/full", nil); err == nil {
+	if _, err := Open[deed]("/dev/full", "the log of deeds", nil); err == nil {
 		t.Error("opened a device")
 	}
 }
@@ -161,7 +204,7 @@ func TestAppendRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	l := open(t, path)
 	long := entry(1)
-	long.URIs = []string{strings.Repeat("x", MaxLine)}
+	long.Where = []string{strings.Repeat("x", MaxLine)}
 	if err := l.Append(entry(0), long); err == nil {
 		t.Error("wrote a line that Audit would not read")
 	}
@@ -276,7 +319,7 @@ func TestAuditNamesTheLine(t *testing.T) {
 		text string
 		line int
 	}{
-		"a line changed": {edit(func(l []string) []string { l[1] = strings.Replace(l[1], "snp", "sgx", 1); return l }), 3},
+		"a line changed": {edit(func(l []string) []string { l[1] = strings.Replace(l[1], "deed", "dead", 1); return l }), 3},
 		"a line dropped": {edit(func(l []string) []string { return append(l[:2], l[3:]...) }), 3},
 		"lines swapped":  {edit(func(l []string) []string { l[1], l[2] = l[2], l[1]; return l }), 2},
 		"a line twice":   {edit(func(l []string) []string { return append(l[:2], l[1:]...) }), 3},
@@ -289,24 +332,24 @@ func TestAuditNamesTheLine(t *testing.T) {
 			return l
 		}), 1},
 	} {
-		_, err := Audit(strings.NewReader(test.text), nil)
+		_, err := Audit[deed](strings.NewReader(test.text), nil, nil)
 		bad, ok := errors.AsType[*BadLine](err)
 		if !ok || bad.Line != test.line {
 			t.Errorf("%s: %v, want line %d", name, err, test.line)
 		}
 	}
 	head := audit(t, path).Head
-	if s, _ := Audit(bytes.NewReader(text), &head); !s.Found {
+	if s, _ := Audit[deed](bytes.NewReader(text), &head, nil); !s.Found {
 		t.Error("did not find the head")
 	}
-	if s, _ := Audit(strings.NewReader(strings.Join(lines[:4], "")), &head); s.Found {
+	if s, _ := Audit[deed](strings.NewReader(strings.Join(lines[:4], "")), &head, nil); s.Found {
 		t.Error("found the head in a log that lacks it")
 	}
 }
 
 func FuzzAudit(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "log")
-	l, err := Open(path, nil)
+	l, err := Open[deed](path, "the log of deeds", nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -322,7 +365,7 @@ func FuzzAudit(f *testing.F) {
 	f.Add([]byte("{}\n"))
 	f.Add([]byte(`{"seq":1,"prev":"00`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		s, err := Audit(bytes.NewReader(text), nil)
+		s, err := Audit[deed](bytes.NewReader(text), nil, nil)
 		if err == nil && s.Lines != bytes.Count(text, []byte("\n")) {
 			t.Errorf("%d lines of %d", s.Lines, bytes.Count(text, []byte("\n")))
 		}
@@ -331,7 +374,7 @@ func FuzzAudit(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, openErr := Open(path, nil)
+		l, openErr := Open[deed](path, "the log of deeds", nil)
 		if openErr != nil {
 			if err == nil {
 				t.Errorf("a sound log was not opened: %v", openErr)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package cli
 
 import (
 	"errors"
@@ -14,7 +14,6 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"enarx.dev/enarx/internal/diag"
 )
@@ -22,10 +21,22 @@ import (
 // maxArgFile bounds a file of flags.
 const maxArgFile = 1 << 20
 
-// expand puts the flags of each @FILE among args in its place.
-func expand(root *cobra.Command, args *[]string) error {
-	if len(*args) > 0 && slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == (*args)[0] }) {
-		return nil // the commands take files of other kinds
+// TakesArgFile marks, in its Annotations, a subcommand that takes @FILE too, for
+// those of the file's flags that it has. Others may take files of other kinds.
+const TakesArgFile = "argfile"
+
+// Expand puts the flags of each @FILE among args in its place. Its keys are the
+// long names of root's flags.
+func Expand(root *cobra.Command, args *[]string) error {
+	target := root
+	if len(*args) > 0 {
+		i := slices.IndexFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == (*args)[0] })
+		if i >= 0 {
+			target = root.Commands()[i]
+		}
+	}
+	if target != root && target.Annotations[TakesArgFile] == "" {
+		return nil
 	}
 	var all []string
 	for _, arg := range *args {
@@ -34,37 +45,46 @@ func expand(root *cobra.Command, args *[]string) error {
 			all = append(all, arg)
 			continue
 		}
-		text, err := readArgFile(name)
+		flags, err := ReadArgFile(name, root)
 		if err != nil {
 			return err
 		}
-		flags, err := parseArgFile(text, root.Flags())
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		for _, f := range flags {
+			long, _, _ := strings.Cut(strings.TrimPrefix(f, "--"), "=")
+			if target == root || target.Flags().Lookup(long) != nil {
+				all = append(all, f)
+			}
 		}
-		all = append(all, flags...)
 	}
 	*args = all
 	return nil
 }
 
-func readArgFile(name string) ([]byte, error) {
+// ReadArgFile returns the flags of root that a file stands for.
+func ReadArgFile(name string, root *cobra.Command) ([]string, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxArgFile+1))
-	if err == nil && len(text) > maxArgFile {
-		err = fmt.Errorf("%s: more than %d bytes", name, maxArgFile)
+	if err != nil {
+		return nil, err
 	}
-	return text, err
+	if len(text) > maxArgFile {
+		return nil, fmt.Errorf("%s: more than %d bytes", name, maxArgFile)
+	}
+	flags, err := parseArgFile(text, root)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return flags, nil
 }
 
 // parseArgFile returns the flags that a TOML table of long flag names stands
 // for, by upstream's rules: a string or number is the flag's value, true is a
 // flag without one, false is no flag, and an array is the flag repeated.
-func parseArgFile(text []byte, known *pflag.FlagSet) ([]string, error) {
+func parseArgFile(text []byte, root *cobra.Command) ([]string, error) {
 	var table map[string]any
 	if err := toml.Unmarshal(text, &table); err != nil {
 		if e, ok := errors.AsType[*toml.DecodeError](err); ok {
@@ -75,9 +95,9 @@ func parseArgFile(text []byte, known *pflag.FlagSet) ([]string, error) {
 	}
 	var flags []string
 	for _, key := range slices.Sorted(maps.Keys(table)) {
-		flag := known.Lookup(key)
+		flag := root.Flags().Lookup(key)
 		if flag == nil {
-			return nil, diag.Hint(fmt.Errorf("unknown key %q", key), "keys are the long names of flags: see `enarx-steward --help`")
+			return nil, diag.Hint(fmt.Errorf("unknown key %q", key), "keys are the long names of flags: see `%s --help`", root.Name())
 		}
 		values, many := table[key].([]any)
 		if !many {

@@ -17,21 +17,21 @@ import (
 )
 
 // ErrClosed is returned by Append after Close.
-var ErrClosed = errors.New("ledger: the issuance log is closed")
+var ErrClosed = errors.New("ledger: the log is closed")
 
 const (
-	maxBatch = 1024 // entries that share one write and one sync
+	maxBatch = 1024 // records that share one write and one sync
 	maxQueue = 4096 // appends that wait for theirs
 )
 
-// A Log is an open issuance log. Several processes may share one file: each
+// A Log is an open log of records. Several processes may share one file: each
 // takes a lock for as long as a write takes, and continues where the file then
 // ends. It is safe for concurrent use.
-type Log struct {
-	path string
-	log  *slog.Logger
+type Log[T Record] struct {
+	path, what string
+	log        *slog.Logger
 
-	queue   chan *batch
+	queue   chan *batch[T]
 	stopped sync.WaitGroup
 	mu      sync.RWMutex // held for writing by Close, so that nothing is queued after it
 	closed  bool
@@ -44,21 +44,22 @@ type Log struct {
 	at   position
 }
 
-// batch is the entries of one Append.
-type batch struct {
-	entries []Entry
+// batch is the records of one Append.
+type batch[T Record] struct {
+	records []T
 	done    chan error
 	reopen  bool
 }
 
-// Open opens or makes the log at path. A last line that was cut short by a
-// crash is removed, and said to log: its certificate was never handed out. The
-// caller closes the log.
-func Open(path string, log *slog.Logger) (*Log, error) {
+// Open opens or makes the log at path; what is what errors call it, as "the
+// issuance log". A last line that was cut short by a crash is removed, and said
+// to log: nothing was handed out on the strength of it. The caller closes the
+// log.
+func Open[T Record](path, what string, log *slog.Logger) (*Log[T], error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := &Log{path: path, log: log, queue: make(chan *batch, maxQueue)}
+	l := &Log[T]{path: path, what: what, log: log, queue: make(chan *batch[T], maxQueue)}
 	file, err := openFile(path)
 	if err != nil {
 		return nil, err
@@ -75,23 +76,23 @@ func openFile(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o640)
 }
 
-// Append numbers the entries, chains them to the log, and returns when they
+// Append numbers the records, chains them to the log, and returns when they
 // are on the disk. Appends that come together share one sync.
-func (l *Log) Append(entries ...Entry) error {
-	for _, e := range entries {
-		e.Sequence = math.MaxUint64 // the longest there is; one bad entry must not fail others' turn
-		if _, err := e.line(); err != nil {
+func (l *Log[T]) Append(records ...T) error {
+	for _, r := range records {
+		// With the longest number there is: one bad record must not fail others' turn.
+		if _, err := encode(link{Sequence: math.MaxUint64}, r); err != nil {
 			return err
 		}
 	}
-	return l.enqueue(&batch{entries: entries})
+	return l.enqueue(&batch[T]{records: records})
 }
 
 // Reopen continues in the file that now has the log's name, as after a
 // rotation. A new file continues the chain of the old one.
-func (l *Log) Reopen() error { return l.enqueue(&batch{reopen: true}) }
+func (l *Log[T]) Reopen() error { return l.enqueue(&batch[T]{reopen: true}) }
 
-func (l *Log) enqueue(b *batch) error {
+func (l *Log[T]) enqueue(b *batch[T]) error {
 	b.done = make(chan error, 1)
 	l.mu.RLock()
 	if l.closed {
@@ -104,7 +105,7 @@ func (l *Log) enqueue(b *batch) error {
 }
 
 // Err returns why the log cannot be written any more, or nil.
-func (l *Log) Err() error {
+func (l *Log[T]) Err() error {
 	if err := l.broken.Load(); err != nil {
 		return *err
 	}
@@ -113,15 +114,15 @@ func (l *Log) Err() error {
 
 // Check returns why the log cannot be written now, or nil. After a write that
 // failed it finds out whether the next one would.
-func (l *Log) Check() error {
+func (l *Log[T]) Check() error {
 	if err := l.Err(); err != nil || !l.failed.Load() {
 		return err
 	}
-	return l.enqueue(&batch{})
+	return l.enqueue(&batch[T]{})
 }
 
 // Close writes what is queued, and closes the file.
-func (l *Log) Close() error {
+func (l *Log[T]) Close() error {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -135,7 +136,7 @@ func (l *Log) Close() error {
 }
 
 // run writes what is queued, as much of it at once as there is.
-func (l *Log) run() {
+func (l *Log[T]) run() {
 	for first := range l.queue {
 		for first != nil {
 			first = l.next(first)
@@ -145,12 +146,12 @@ func (l *Log) run() {
 
 // next commits first and the batches that wait behind it, and returns one that
 // has to wait for the next turn, if any.
-func (l *Log) next(first *batch) (after *batch) {
+func (l *Log[T]) next(first *batch[T]) (after *batch[T]) {
 	if first.reopen {
 		first.done <- l.reopen()
 		return nil
 	}
-	turn, n := []*batch{first}, len(first.entries)
+	turn, n := []*batch[T]{first}, len(first.records)
 	for more := true; more && n < maxBatch; {
 		select {
 		case b, ok := <-l.queue:
@@ -158,7 +159,7 @@ func (l *Log) next(first *batch) (after *batch) {
 				after, more = b, false
 				continue
 			}
-			turn, n = append(turn, b), n+len(b.entries)
+			turn, n = append(turn, b), n+len(b.records)
 		default:
 			more = false
 		}
@@ -175,11 +176,11 @@ func (l *Log) next(first *batch) (after *batch) {
 }
 
 // errMoved is returned by commit when the log goes on in another file.
-var errMoved = errors.New("ledger: the issuance log was rotated")
+var errMoved = errors.New("ledger: the log was rotated")
 
 // write commits turn, to the file that now has the log's name: another process
 // may have begun it.
-func (l *Log) write(turn []*batch) error {
+func (l *Log[T]) write(turn []*batch[T]) error {
 	commit := func() error { return l.commit(turn) }
 	err := l.locked(commit)
 	if errors.Is(err, errMoved) {
@@ -191,7 +192,7 @@ func (l *Log) write(turn []*batch) error {
 }
 
 // locked calls f while no other process writes.
-func (l *Log) locked(f func() error) error {
+func (l *Log[T]) locked(f func() error) error {
 	fd := int(l.file.Fd())
 	for {
 		err := unix.Flock(fd, unix.LOCK_EX)
@@ -209,8 +210,8 @@ func (l *Log) locked(f func() error) error {
 	return err
 }
 
-// commit writes the entries of turn. The caller holds the lock.
-func (l *Log) commit(turn []*batch) error {
+// commit writes the records of turn. The caller holds the lock.
+func (l *Log[T]) commit(turn []*batch[T]) error {
 	if info, err := os.Stat(l.path); err == nil && !l.is(info) {
 		return errMoved
 	}
@@ -220,13 +221,13 @@ func (l *Log) commit(turn []*batch) error {
 	var text bytes.Buffer
 	at := l.at
 	for _, b := range turn {
-		for _, e := range b.entries {
-			e.Sequence, e.Previous = at.sequence+1, at.hash
-			line, err := e.line()
+		for _, r := range b.records {
+			next := at.next()
+			line, err := encode(next, r)
 			if err != nil {
 				return err
 			}
-			at.advance(e, line[:len(line)-1])
+			at.advance(next, line[:len(line)-1])
 			text.Write(line)
 		}
 	}
@@ -240,7 +241,7 @@ func (l *Log) commit(turn []*batch) error {
 	// After a failed sync nobody knows what is on the disk, and asking again
 	// says nothing: the kernel has dropped the pages.
 	if err := unix.Fdatasync(int(l.file.Fd())); err != nil {
-		return l.fail(fmt.Errorf("syncing the issuance log %s: %w", l.path, err))
+		return l.fail(fmt.Errorf("syncing %s %s: %w", l.what, l.path, err))
 	}
 	l.at, l.end = at, l.end+int64(text.Len())
 	return nil
@@ -248,7 +249,7 @@ func (l *Log) commit(turn []*batch) error {
 
 // room returns an error if the disk has no room for a line. Not every file
 // system can tell.
-func (l *Log) room() error {
+func (l *Log[T]) room() error {
 	err := unix.Fallocate(int(l.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, l.end, MaxLine)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return fmt.Errorf("%s: %w", l.path, err)
@@ -256,23 +257,23 @@ func (l *Log) room() error {
 	return nil
 }
 
-func (l *Log) fail(err error) error {
+func (l *Log[T]) fail(err error) error {
 	l.broken.Store(&err)
-	l.log.Error("the issuance log cannot be written any more: no certificate is issued until a restart", "err", err)
+	l.log.Error(l.what+" cannot be written any more: what has to be in it is refused until a restart", "err", err)
 	return err
 }
 
 // catchUp moves to the end of the file, which another process may have moved.
 // The caller holds the lock.
-func (l *Log) catchUp() error {
+func (l *Log[T]) catchUp() error {
 	info, err := l.file.Stat()
 	if err != nil {
-		return fmt.Errorf("opening the issuance log: %w", err)
+		return fmt.Errorf("opening %s: %w", l.what, err)
 	}
 	size := info.Size()
 	switch {
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("the issuance log %s is not a file", l.path)
+		return fmt.Errorf("%s %s is not a file", l.what, l.path)
 	case size == l.end:
 		return nil
 	case size < l.end:
@@ -283,7 +284,7 @@ func (l *Log) catchUp() error {
 		return fmt.Errorf("reading the end of %s: %w", l.path, err)
 	}
 	if torn > 0 {
-		l.log.Warn("the last line of the issuance log was cut short, by a crash or a full disk: removing it; its certificate was not handed out",
+		l.log.Warn("the last line of "+l.what+" was cut short, by a crash or a full disk: removing it; nothing was handed out on the strength of it",
 			"log", l.path, "bytes", torn)
 		size -= torn
 		if err := errors.Join(l.file.Truncate(size), l.file.Sync()); err != nil {
@@ -291,11 +292,11 @@ func (l *Log) catchUp() error {
 		}
 	}
 	if size > 0 {
-		e, err := parse(tail)
+		at, _, err := parse[T](tail)
 		if err != nil {
 			return fmt.Errorf("the last line of %s: %w", l.path, err)
 		}
-		l.at.advance(e, tail)
+		l.at.advance(at, tail)
 	}
 	l.end = size
 	return nil
@@ -327,7 +328,7 @@ func lastLine(f io.ReaderAt, size int64) (line []byte, torn int64, err error) {
 
 // reopen continues in the file that has the name now. From when there is one,
 // nobody writes to the old one: what it ends with is what the new one continues.
-func (l *Log) reopen() error {
+func (l *Log[T]) reopen() error {
 	file, err := openFile(l.path)
 	if err != nil {
 		return err
@@ -349,7 +350,7 @@ func (l *Log) reopen() error {
 }
 
 // is reports whether the open file is that one.
-func (l *Log) is(info os.FileInfo) bool {
+func (l *Log[T]) is(info os.FileInfo) bool {
 	open, err := l.file.Stat()
 	return err == nil && os.SameFile(open, info)
 }

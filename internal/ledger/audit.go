@@ -19,9 +19,7 @@ type Summary struct {
 	StartAfter  Hash   // what the first line says stands before it
 	Next        uint64 // the number that the next line gets
 	Head        Hash   // of the last line
-	Technology  map[string]int
-	Insecure    int
-	Found       bool // a line has the hash that was asked for
+	Found       bool   // a line has the hash that was asked for
 }
 
 // A BadLine is the first line that does not continue the log.
@@ -37,9 +35,10 @@ func (b *BadLine) Unwrap() error { return b.Err }
 var errTorn = errors.New("it does not end: the last write was cut short")
 
 // Audit reads a whole log and checks its chain. When want is not nil it also
-// looks for a line with that hash. The error is a *BadLine or one of r.
-func Audit(r io.Reader, want *Hash) (*Summary, error) {
-	s := &Summary{Technology: map[string]int{}, Next: 1}
+// looks for a line with that hash; when each is not nil it is called with every
+// record. The error is a *BadLine or one of r.
+func Audit[T Record](r io.Reader, want *Hash, each func(T)) (*Summary, error) {
+	s := &Summary{Next: 1}
 	var at position
 	in := bufio.NewReaderSize(r, MaxLine)
 	for {
@@ -53,7 +52,7 @@ func Audit(r io.Reader, want *Hash) (*Summary, error) {
 		case errors.Is(err, bufio.ErrBufferFull):
 			err = &BadLine{s.Lines + 1, fmt.Errorf("it has more than %d bytes", MaxLine)}
 		case err == nil:
-			err = s.add(&at, bytes.TrimSuffix(line, []byte("\n")))
+			err = add(s, &at, bytes.TrimSuffix(line, []byte("\n")), each)
 		}
 		if err != nil {
 			return s, err
@@ -63,13 +62,13 @@ func Audit(r io.Reader, want *Hash) (*Summary, error) {
 }
 
 // add checks that line continues the log at, and counts it.
-func (s *Summary) add(at *position, line []byte) error {
+func add[T Record](s *Summary, at *position, line []byte, each func(T)) error {
 	s.Lines++
-	e, err := parse(line)
+	e, record, err := parse[T](line)
 	switch {
 	case err != nil:
 	case s.Lines == 1:
-		s.Start, s.StartAfter, s.First = e.Sequence, e.Previous, e.Time
+		s.Start, s.StartAfter, s.First = e.Sequence, e.Previous, record.When()
 		if e.Sequence == 1 && e.Previous != (Hash{}) {
 			err = errors.New("the first entry names one before it")
 		}
@@ -82,10 +81,9 @@ func (s *Summary) add(at *position, line []byte) error {
 		return &BadLine{s.Lines, err}
 	}
 	at.advance(e, line)
-	s.Last = e.Time
-	s.Technology[e.Technology]++
-	if e.Insecure {
-		s.Insecure++
+	s.Last = record.When()
+	if each != nil {
+		each(record)
 	}
 	return nil
 }
