@@ -3,179 +3,176 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"log/slog"
-	"os"
-	"path/filepath"
 
+	"github.com/spf13/cobra"
+
+	"enarx.dev/enarx/drawbridge"
+	"enarx.dev/enarx/drawbridge/client"
+	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
-	"enarx.dev/enarx/internal/handover"
-	"enarx.dev/enarx/internal/loader"
-	"enarx.dev/enarx/workload"
 )
 
-// pkg is what `enarx run` runs. The checks here are for early, clear messages:
-// the Keep trusts none of them and repeats them.
-type pkg struct {
-	module   *os.File
-	config   *os.File // nil without an Enarx.toml
-	workload *workload.Config
-	folder   string // "" for a module without a package
+func packageCommand() *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "package",
+		Short: "Publish, fetch and check packages",
+		Long: "A package is a module or a folder with main.wasm in it, under a version of a\n" +
+			"repository: HOST/USER/REPO:TAG. A version is immutable. With @sha256:DIGEST\n" +
+			"behind it, a name is good for exactly one content, whoever the store is.",
+		Example: "  enarx package publish store.example.org/alice/app:1.0.0 ./app\n" +
+			"  enarx package info alice/app:1.0.0\n" +
+			"  enarx package fetch alice/app:1.0.0 ./app",
+	})
+	cmd.AddCommand(packageInfoCommand(), publishCommand(), fetchCommand(), yankCommand(), signCommand(), verifyCommand())
+	return cmd
 }
 
-func (p *pkg) close() {
-	p.module.Close()
-	if p.config != nil {
-		p.config.Close()
-	}
+// readOptions is the flags of commands that read a package.
+type readOptions struct {
+	storeOptions
+	signerOptions
 }
 
-// openPackage opens a module or a package folder, and its Enarx.toml: the
-// named one, or else the package's.
-func openPackage(name, conf string, warn func(string)) (_ *pkg, err error) {
-	p := &pkg{}
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, openError(name, err)
-	}
-	module := name
-	if info.IsDir() {
-		p.folder, module = name, filepath.Join(name, "main.wasm")
-	}
-	f, err := os.Open(module)
-	if errors.Is(err, fs.ErrNotExist) && info.IsDir() {
-		return nil, diag.Hint(fmt.Errorf("no Enarx package or WASM module found at `%s`", name),
-			"a package is a folder with a main.wasm")
-	}
-	if err != nil {
-		return nil, openError(module, err)
-	}
-	if p.module, err = seekable(f, handover.MaxModule); err != nil {
-		return nil, openError(module, err)
-	}
-	defer func() {
+func (o *readOptions) flags(cmd *cobra.Command) *cobra.Command {
+	o.storeOptions.flags(cmd)
+	o.signerOptions.flags(cmd)
+	cmd.Flags().BoolVar(&o.yanked, "yanked", false, "show it even if it was yanked, which its owner may see")
+	return cmd
+}
+
+// withPackage makes what a command does with a package.
+func (o *storeOptions) withPackage(do func(ctx context.Context, s *store, slug drawbridge.Slug) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		slug, err := parsePackage(args[0])
 		if err != nil {
-			p.close()
+			return cli.Usage(cmd, err)
 		}
-	}()
-	if err := checkModule(p.module, module); err != nil {
-		return nil, err
+		ctx, stop := running(cmd)
+		defer stop()
+		s, err := o.openStore(cmd, slug.Host)
+		if err != nil {
+			return err
+		}
+		slug.Host = s.host
+		return s.explain(s.try(ctx, func() error { return do(ctx, s, slug) }))
 	}
-	inFolder := conf == "" && info.IsDir()
-	if inFolder {
-		conf = filepath.Join(name, workload.FileName)
-	}
-	if conf == "" {
-		return p, nil
-	}
-	if err := p.openConfig(conf, warn); err != nil && (!inFolder || !errors.Is(err, fs.ErrNotExist)) {
-		return nil, err
-	}
-	if p.folder == "" && loader.NeedsFolder(p.workload) {
-		return nil, diag.Hint(fmt.Errorf("`%s` shows files of its package to the program, and there is no package", conf),
-			"run the folder that holds main.wasm, Enarx.toml and the files")
-	}
-	return p, nil
 }
 
-func openError(name string, err error) error {
-	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
-		err = pathErr.Err // the message has the name already
-	}
-	return fmt.Errorf("failed to open WASM module at `%s`: %w", name, err)
-}
-
-// seekable returns f, or for a pipe a file with what is in it.
-func seekable(f *os.File, max int64) (*os.File, error) {
-	info, err := f.Stat()
-	if err != nil || info.Mode().IsRegular() {
-		return f, err
-	}
-	defer f.Close()
-	if info.IsDir() {
-		return nil, errors.New("is a folder")
-	}
-	c, err := os.CreateTemp("", "enarx-")
-	if err != nil {
-		return nil, err
-	}
-	_ = os.Remove(c.Name()) // it lives on in c
-	n, err := io.Copy(c, io.LimitReader(f, max+1))
-	if err == nil && n > max {
-		err = fmt.Errorf("more than %d bytes", max)
-	}
+// parsePackage reads the name of a package.
+func parsePackage(name string) (drawbridge.Slug, error) {
+	slug, err := drawbridge.ParseSlug(name)
 	if err == nil {
-		_, err = c.Seek(0, io.SeekStart)
+		return slug, nil
 	}
-	if err != nil {
-		c.Close()
-		return nil, err
+	if repository, rerr := drawbridge.ParseRepositorySlug(name); rerr == nil {
+		err = diag.Hint(err, "which version? `enarx repo info %s` lists them", repository)
 	}
-	return c, nil
+	return slug, err
 }
 
-func checkModule(f *os.File, name string) error {
-	head := make([]byte, workload.ModuleHeaderSize)
-	n, err := f.ReadAt(head, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return openError(name, err)
-	}
-	err = workload.CheckModule(head[:n])
-	if err == nil {
+// needsTag refuses a name that has only a digest.
+func needsTag(slug drawbridge.Slug) error {
+	if slug.Tag != "" {
 		return nil
 	}
-	return diag.Hint(fmt.Errorf("%s: %w", name, err), "%s", workload.ModuleHint(err))
+	return cli.Usage(nil, diag.Hint(fmt.Errorf("%s names no tag", slug), "write USER/REPO:TAG, with @sha256:… behind it if you like"))
 }
 
-func (p *pkg) openConfig(name string, warn func(string)) error {
-	fail := func(err error) error {
-		if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
-			err = pathErr.Err
-		}
-		return fmt.Errorf("failed to open package config at `%s`: %w", name, err)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return fail(err)
-	}
-	if p.config, err = seekable(f, workload.MaxSize); err != nil {
-		return fail(err)
-	}
-	data := make([]byte, workload.MaxSize+1)
-	n, err := p.config.ReadAt(data, 0) // the Keep reads from the start
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fail(err)
-	}
-	config, warnings, err := workload.Parse(data[:n])
-	if e, ok := errors.AsType[*workload.Error](err); ok {
-		named := fmt.Errorf("%s:%d:%d: %s", name, e.Line, e.Column, e.Msg)
-		if e.Hint != "" {
-			return diag.Hint(named, "%s", e.Hint)
-		}
-		return named
+// resolve returns the root of a package: what its tag says, if the tag is
+// signed as it should be, and if it is what a digest in the name says.
+func (o *signerOptions) resolve(ctx context.Context, s *store, slug drawbridge.Slug) (drawbridge.Entry, signedBy, error) {
+	// The client would hold it against signers too, but knows of no other way
+	// to be satisfied than one set of keys.
+	root, tag, err := s.Resolve(ctx, slug, nil)
+	if errors.Is(err, client.ErrPin) {
+		return drawbridge.Entry{}, signedBy{}, diag.Hint(fmt.Errorf("%s: %w", slug, err),
+			"do not use it, unless you know why it is another one")
 	}
 	if err != nil {
-		return fail(err)
+		return drawbridge.Entry{}, signedBy{}, err
 	}
-	for _, w := range warnings {
-		warn(fmt.Sprintf("%s:%d:%d: %s", name, w.Line, w.Column, w.Msg))
+	by, err := o.check(slug, tag)
+	if err != nil {
+		return drawbridge.Entry{}, by, err
 	}
-	p.workload = config
-	return nil
+	entry := tag.Entry
+	if slug.Tag == "" {
+		entry = drawbridge.Entry{Meta: root}
+	}
+	return entry, by, nil
 }
 
-// openCache opens one of the user's caches. Without it, things work, slower.
-func openCache(name string, max int64, log *slog.Logger) *loader.Cache {
-	dir, err := loader.CacheDir()
-	if err == nil {
-		var c *loader.Cache
-		if c, err = loader.OpenCache(filepath.Join(dir, name), max, log); err == nil {
-			return c
+func packageInfoCommand() *cobra.Command {
+	var o readOptions
+	return o.flags(&cobra.Command{
+		Use:   "info [flags] [HOST/]USER/REPO:TAG[@sha256:DIGEST]",
+		Short: "Print what a tag says: the digests, length and type of the package's root",
+		Example: "  enarx package info store.example.org/alice/app:1.0.0\n" +
+			"  enarx package info --signer alice.pem alice/app:1.0.0",
+		Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: o.withPackage(func(ctx context.Context, s *store, slug drawbridge.Slug) error {
+			entry, _, err := o.resolve(ctx, s, slug)
+			if err != nil {
+				return fmt.Errorf("failed to retrieve package information: %w", err)
+			}
+			return writeJSON(s.cmd.OutOrStdout(), entry)
+		}),
+	})
+}
+
+func yankCommand() *cobra.Command {
+	var o storeOptions
+	var undo bool
+	var reason string
+	cmd := o.flags(&cobra.Command{
+		Use:   "yank [flags] [HOST/]USER/REPO:TAG",
+		Short: "Withdraw a version, or take that back",
+		Long: "Withdraw a version: it is not listed or given out any more, and whoever asks is\n" +
+			"told the reason. Its name stays taken, its content stays stored, and --undo\n" +
+			"brings it back.",
+		Example: "  enarx package yank --reason \"CVE-2027-1234, use 1.0.1\" alice/app:1.0.0\n" +
+			"  enarx package yank --undo alice/app:1.0.0",
+		Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if undo && reason != "" {
+				return cli.Usage(cmd, errors.New("--undo needs no --reason"))
+			}
+			return o.withPackage(func(ctx context.Context, s *store, slug drawbridge.Slug) error {
+				return s.yank(ctx, slug, reason, undo)
+			})(cmd, args)
+		},
+	})
+	cmd.Flags().BoolVar(&undo, "undo", false, "bring it back")
+	cmd.Flags().StringVar(&reason, "reason", "", "`words` that are shown to whoever asks for it")
+	return cmd
+}
+
+func (s *store) yank(ctx context.Context, slug drawbridge.Slug, reason string, undo bool) error {
+	if err := needsTag(slug); err != nil {
+		return err
+	}
+	if slug.Pinned { // the right one, or none
+		s.options.yanked = true
+		if _, _, err := s.Resolve(ctx, slug, nil); err != nil {
+			return fmt.Errorf("%s: %w", slug, err)
 		}
 	}
-	log.Debug("running without a cache", "cache", name, "err", err)
+	what, do := "yank", func() error { return s.Yank(ctx, slug, reason) }
+	if undo {
+		what, do = "bring back", func() error { return s.Unyank(ctx, slug) }
+	}
+	if err := do(); err != nil {
+		return fmt.Errorf("failed to %s package: %w", what, err)
+	}
+	if s.options.asJSON {
+		return writeJSON(s.cmd.OutOrStdout(), struct {
+			Package string `json:"package"`
+			Yanked  bool   `json:"yanked"`
+			Reason  string `json:"reason,omitempty"`
+		}{slug.Name(), !undo, reason})
+	}
 	return nil
 }

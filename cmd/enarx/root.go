@@ -34,7 +34,8 @@ func newRoot() *cobra.Command {
 	var log logging
 	root.PersistentFlags().StringVar(&log.filter, "log-filter", "", "what to log, like info or enarx=debug (env ENARX_LOG)")
 	root.PersistentFlags().Var(&log.target, "log-target", "where to log: stderr or stdout")
-	root.AddCommand(runCommand(&log), configCommand(), attestCommand(), platformCommand(), unstableCommand(&log), cli.Completion("enarx"))
+	root.AddCommand(runCommand(&log), userCommand(), repoCommand(), packageCommand(), treeCommand(),
+		configCommand(), attestCommand(), platformCommand(), unstableCommand(&log), cli.Completion("enarx"))
 	return root
 }
 

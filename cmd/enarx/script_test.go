@@ -23,9 +23,10 @@ import (
 	"enarx.dev/enarx/internal/need"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"enarx": main})
-}
+// programs are what this binary is as well, by the name it is called by.
+var programs = map[string]func(){"enarx": main}
+
+func TestMain(m *testing.M) { testscript.Main(m, programs) }
 
 // TestCLI runs the sessions that need no Keep, with the command in this binary.
 func TestCLI(t *testing.T) {
