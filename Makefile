@@ -29,6 +29,8 @@ build: images
 	$(call copy,build/enarx,bin/enarx)
 	go build -trimpath -buildvcs=false -ldflags "-s -w" -o build/enarx-steward ./cmd/enarx-steward
 	$(call copy,build/enarx-steward,bin/enarx-steward)
+	go build -trimpath -buildvcs=false -ldflags "-s -w" -o build/enarx-drawbridge ./cmd/enarx-drawbridge
+	$(call copy,build/enarx-drawbridge,bin/enarx-drawbridge)
 	@go run ./internal/loader/layout/show build/enarx-shim-kvm
 
 images:
@@ -49,9 +51,10 @@ examples: setup build
 demo: examples
 	examples/demo.sh
 	scripts/steward-demo.sh
+	scripts/drawbridge-demo.sh
 
 test: examples
-	CGO_ENABLED=1 CC=clang go test -race $$(go list ./workload/... ./attest/... ./internal/... | grep -v /lanes)
+	CGO_ENABLED=1 CC=clang go test -race $$(go list ./workload/... ./attest/... ./drawbridge/... ./oidctest/... ./internal/... | grep -v /lanes)
 	go test -timeout 15m -skip '^TestKVM$$' . ./cmd/... ./examples/... ./internal/lanes/...
 	go -C bench test ./...
 	$(MAKE) --no-print-directory test-kvm
@@ -79,6 +82,8 @@ bench: build
 	go -C bench run .
 	go run ./internal/lanes/keepbench
 	go run ./internal/lanes/attestbench
+	go -C tools/servers build -o ../../build/servers/ github.com/distribution/distribution/v3/cmd/registry
+	go run ./internal/lanes/drawbridgebench
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)

@@ -49,7 +49,7 @@ func startReal(t *testing.T) *real {
 	var running sync.WaitGroup
 	running.Go(func() { a.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	server, err := drawbridged.New(drawbridged.Config{Store: s, Auth: a, Hosts: []string{"store.example"}})
+	server, err := drawbridged.New(drawbridged.Config{Store: s, Auth: a})
 	if err != nil {
 		t.Fatal(err)
 	}
