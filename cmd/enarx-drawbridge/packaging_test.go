@@ -47,6 +47,30 @@ func TestPackaging(t *testing.T) {
 	}
 }
 
+// TestExamples: the files of examples/drawbridge are good too.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(need.Root(t), "examples", "drawbridge", "*.toml"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, name := range files {
+		if filepath.Base(name) == "policy.toml" {
+			continue // for `enarx repo policy`, whose tests read it
+		}
+		root := newRoot()
+		flags, err := cli.ReadArgFile(name, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := root.ParseFlags(flags); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := checkLimits(root.Flags()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestUnits lets systemd read the units.
 func TestUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")

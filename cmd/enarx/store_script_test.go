@@ -22,6 +22,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"enarx.dev/enarx/internal/need"
 	"enarx.dev/enarx/oidctest"
 )
 
@@ -42,7 +43,7 @@ func TestStore(t *testing.T) {
 			return err
 		}
 		for key, value := range map[string]string{
-			"store": r.host, "issuer": r.idp.Issuer(), "ENARX_CA_BUNDLE": ca, "DBUS_SESSION_BUS_ADDRESS": "/dev/null",
+			"store": r.host, "issuer": r.idp.Issuer(), "ENARX_CA_BUNDLE": ca, "examples": filepath.Join(need.Root(t), "examples"), "DBUS_SESSION_BUS_ADDRESS": "/dev/null",
 		} {
 			env.Setenv(key, value)
 		}
