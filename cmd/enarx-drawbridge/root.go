@@ -128,7 +128,7 @@ func (o *options) defineUsers(f *pflag.FlagSet) {
 	f.StringVar(&o.oidc.ca, "oidc-ca", "", "trust this CA for the OpenID provider instead of the system's, PEM")
 	f.BoolVar(&o.oidc.userinfo, "oidc-userinfo", false, "also take tokens that the provider's userinfo knows, as upstream's 0.2 and older; no scopes, no audience")
 	f.StringVar(&o.oidc.label, "oidc-label", "", "upstream's name of the provider; not used")
-	f.StringVar(&o.oidc.client, "oidc-client", "", "client id that `enarx user login` is told to use")
+	f.StringVar(&o.oidc.client, "oidc-client", "", "client id that enarx user login is told to use")
 	f.StringVar(&o.oidc.secret, "oidc-secret", "", "file with that client's secret; not used for tokens")
 	f.BoolVar(&o.site.off, "no-site", false, "no pages for people")
 	f.StringVar(&o.site.client, "site-client", "", "client id with which people sign in on the pages; without it they only look")
@@ -141,7 +141,7 @@ func (o *options) defineUsers(f *pflag.FlagSet) {
 func (o *options) defineLimits(f *pflag.FlagSet) {
 	l := &o.limits
 	f.IntVar(&o.conns.Connections, "max-connections", 4096, "connections at once")
-	f.IntVar(&o.conns.PerClient, "max-connections-per-client", 512, "connections at once from one address")
+	f.IntVar(&o.conns.PerClient, "max-connections-per-client", 256, "connections at once from one address")
 	f.IntVar(&l.Requests, "max-requests", 1024, "requests at once")
 	f.IntVar(&l.Uploads, "max-uploads", 16, "uploads at once of one user or address")
 	f.Float64Var(&l.Rate, "rate", 500, "requests per second of one user or address; negative: unlimited")

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ var schemes = []string{"file", "mem", "s3"}
 
 // storeURL returns the URL of a store: of a folder, if it is none. A folder
 // must be there: a name with a mistake in it would be an empty store.
-func storeURL(where string) (string, error) {
+func storeURL(where string, readOnly bool) (string, error) {
 	scheme, _, isURL := strings.Cut(where, "://")
 	path := where
 	switch {
@@ -75,17 +76,40 @@ func storeURL(where string) (string, error) {
 		return "", fmt.Errorf("--store: %w", err)
 	}
 	switch info, err := os.Stat(path); {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && !readOnly:
 		return "", diag.Hint(fmt.Errorf("--store: %w", err), "mkdir -m 0700 %s", path)
 	case err != nil:
 		return "", fmt.Errorf("--store: %w", err)
 	case !info.IsDir():
 		return "", fmt.Errorf("--store %s: not a folder", path)
 	}
+	if err := checkFolder(path); err != nil {
+		return "", err
+	}
 	if isURL {
 		return where, nil
 	}
 	return (&url.URL{Scheme: "file", Path: path}).String(), nil
+}
+
+// checkFolder refuses a folder of other things: --store /var is a mistake, and
+// would mix a store into it.
+func checkFolder(path string) error {
+	entries, _ := os.ReadDir(path) // trouble with that comes up again when it is opened
+	var other string
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case name == "blobs", name == "u", name == "gc":
+			return nil
+		case name == "tmp", name == "lost+found", strings.HasPrefix(name, "."):
+		default:
+			other = cmp.Or(other, name)
+		}
+	}
+	if other == "" {
+		return nil
+	}
+	return diag.Hint(fmt.Errorf("--store %s: this is no store, there is %q in it", path, other), "give the folder of a store, or an empty one for a new store")
 }
 
 // redact drops the query of a URL, which may hold what is secret.
@@ -96,7 +120,7 @@ func redact(where string) string {
 
 // open opens the store.
 func (s *storage) open(ctx context.Context, cmd *cobra.Command, o store.Options) (*store.Store, error) {
-	where, err := storeURL(s.where)
+	where, err := storeURL(s.where, o.ReadOnly)
 	if err != nil {
 		return nil, cli.Usage(cmd, err)
 	}

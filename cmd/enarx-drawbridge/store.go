@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +30,7 @@ type tool struct {
 	offline bool
 	json    bool
 	quiet   bool
+	writes  *bool // whether it writes to the store; nil: it does
 
 	cmd      *cobra.Command
 	terminal bool
@@ -70,7 +73,7 @@ func (t *tool) run(cmd *cobra.Command, args []string, do func(context.Context, *
 	if t.offline {
 		t.storage.wait = offlineWait
 	}
-	s, err := t.storage.open(ctx, cmd, store.Options{Offline: t.offline})
+	s, err := t.storage.open(ctx, cmd, store.Options{Offline: t.offline, ReadOnly: t.writes != nil && !*t.writes})
 	if err != nil {
 		return err
 	}
@@ -123,6 +126,7 @@ func fsckCommand() *cobra.Command {
 			"  enarx-drawbridge fsck @/etc/enarx-drawbridge/drawbridge.toml --json",
 		func(cmd *cobra.Command, t *tool) {
 			cmd.Args = cli.Args(cobra.NoArgs)
+			t.writes = &o.Repair
 			cmd.Flags().BoolVar(&o.Repair, "repair", false, "put aside, under quarantine/, what is damaged, so that a publisher can send it again")
 			cmd.Flags().StringVar(&o.After, "after", "", "continue after this content, the report's last of a run that was cut off")
 		},
@@ -193,7 +197,10 @@ func exportCommand() *cobra.Command {
 			"folder, which import reads. - is standard output.",
 		"  enarx-drawbridge export --store /var/lib/enarx-drawbridge backup.tar\n"+
 			"  enarx-drawbridge export @/etc/enarx-drawbridge/drawbridge.toml - alice/shop | ssh other enarx-drawbridge import --store /srv/store -",
-		func(cmd *cobra.Command, t *tool) { cmd.Args = cli.Args(cobra.MinimumNArgs(1)) },
+		func(cmd *cobra.Command, t *tool) {
+			cmd.Args = cli.Args(cobra.MinimumNArgs(1))
+			t.writes = new(bool)
+		},
 		func(ctx context.Context, t *tool, s *store.Store, args []string) (err error) {
 			if err := t.transfer(&o, args[1:]); err != nil {
 				return err
@@ -251,14 +258,18 @@ func (t *tool) importFrom(ctx context.Context, s *store.Store, source string, up
 		return s.Import(ctx, t.cmd.InOrStdin(), o)
 	case strings.Contains(source, "://"):
 		other := storage{where: source}
-		from, err := other.open(ctx, t.cmd, store.Options{})
+		from, err := other.open(ctx, t.cmd, store.Options{ReadOnly: true})
 		if err != nil {
 			return store.TransferReport{}, err
 		}
 		report, err := s.Copy(ctx, from, o)
 		return report, errors.Join(err, from.Close())
 	case isFolder(source):
-		return inFolder(source, func(dir *os.Root) (store.TransferReport, error) { return s.ImportDir(ctx, dir, o) })
+		report, err := inFolder(source, func(dir *os.Root) (store.TransferReport, error) { return s.ImportDir(ctx, dir, o) })
+		if where, _ := filepath.Abs(source); errors.Is(err, fs.ErrNotExist) && isFolder(filepath.Join(source, "u")) {
+			err = diag.Hint(err, "of another store give the URL: file://%s", where)
+		}
+		return report, err
 	}
 	f, err := os.Open(source)
 	if err != nil {

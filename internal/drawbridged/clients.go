@@ -69,6 +69,11 @@ func (c *clients) trusts(a netip.Addr) bool {
 // address, as over a Unix socket, are one client.
 func (c *clients) allow(a netip.Addr) bool { return c.take("a:" + serve.Client(a).String()) }
 
+// charge is allow for a request that is as much work as several.
+func (c *clients) charge(a netip.Addr, n int) bool {
+	return c.limit == rate.Inf || c.of("a:"+serve.Client(a).String()).AllowN(c.now(), min(n, c.burst))
+}
+
 // allowPrincipal is allow for who is known by more than an address.
 func (c *clients) allowPrincipal(name string) bool { return c.take("p:" + name) }
 

@@ -281,7 +281,12 @@ func (x *exchange) settle() {
 	if x.body.ended || !x.body.begun && expects(x.r) {
 		return
 	}
-	if !x.body.drain(limits.Drain, time.Now().Add(limits.DrainFor)) {
+	// Meanwhile the request takes a connection, but no turn from those who are
+	// served: anybody can announce what is refused, and send it slowly.
+	x.s.requests.Add(-1)
+	defer x.s.requests.Add(1)
+	defer x.s.drains.Add(-1)
+	if x.s.drains.Add(1) > int64(limits.Requests) || !x.body.drain(limits.Drain, time.Now().Add(limits.DrainFor)) {
 		x.w.Header().Set("Connection", "close")
 	}
 }

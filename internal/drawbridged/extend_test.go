@@ -238,6 +238,7 @@ func TestUpload(t *testing.T) {
 	}
 	finish := []string{auth, "Content-Type: " + m.Type, "Content-Digest: " + m.Digests.Header(), fmt.Sprintf("Upload-Length: %d", m.Length)}
 	r.want(400, "PUT", at, "", finish[:3]...)
+	r.want(400, "PUT", at, "x", finish...)
 	r.want(201, "PUT", at, "", finish...)
 	r.want(200, "PUT", v1+"/user/repo/_node", string(content), auth, "Content-Type: "+m.Type, "Content-Digest: "+m.Digests.Header())
 
@@ -280,6 +281,13 @@ func TestLists(t *testing.T) {
 	first := into[drawbridge.RepositoryList](t, r.want(200, "GET", v1+"/_search?limit=1", "", auth))
 	if first.Next != "user/private" || len(first.Repositories) != 1 || first.Repositories[0].Latest != "1.0.0" || first.Repositories[0].Tags != 1 {
 		t.Errorf("%+v", first)
+	}
+	page := into[drawbridge.RepositoryList](t, r.want(200, "GET", v1+"/user/_repos?limit=1", "", auth))
+	if len(page.Repositories) != 1 || page.Next != "private" {
+		t.Errorf("%+v", page)
+	}
+	if got := names(r.want(200, "GET", v1+"/user/_repos?limit=1&after="+page.Next, "", auth)); !slices.Equal(got, public) {
+		t.Errorf("the second page has %q", got)
 	}
 	if got := names(r.want(200, "GET", v1+"/nobody/_repos", "")); len(got) > 0 {
 		t.Errorf("%q", got)

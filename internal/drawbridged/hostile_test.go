@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"enarx.dev/enarx/drawbridge"
+	"enarx.dev/enarx/internal/drawbridged/store"
 	"enarx.dev/enarx/internal/serve"
 )
 
@@ -105,11 +106,16 @@ func TestLargeDocumentsAreUploads(t *testing.T) {
 
 // Requests at the same time do not get below a limit together.
 func TestLimitsAreExact(t *testing.T) {
-	r, token, _ := published(t, rigOptions{config: func(c *Config) { c.Limits.Users, c.Limits.Tokens = 3, 3 }})
+	slow, err := store.OpenURL(t.Context(), "file://"+t.TempDir(), store.Options{}) // memory is too fast
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = slow.Close() })
+	r, token, _ := published(t, rigOptions{bucket: slow, config: func(c *Config) { c.Limits.Users, c.Limits.Tokens = 3, 3 }})
 	subject := string(drawbridge.User{Subject: "test|subject"}.Canonical())
 	expires := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	var all sync.WaitGroup
-	for i := range 24 {
+	for i := range 32 {
 		all.Go(func() {
 			r.ask("PUT", fmt.Sprintf("%s/user%d", v1, i), subject, bearer(token), asJSON)
 			r.ask("POST", v1+"/user/_token", fmt.Sprintf(`{"kind":"robot","actions":["read"],"expires":%q}`, expires), bearer(token), asJSON)
@@ -143,4 +149,22 @@ func TestLargeTag(t *testing.T) {
 	if !strings.Contains(text, "more than") {
 		t.Errorf("%q", text)
 	}
+}
+
+// Who sends what is refused, slowly, takes no turn from those who are served.
+func TestDrainsTakeNoTurn(t *testing.T) {
+	const turns = 2
+	r := newRig(t, rigOptions{timeouts: serve.Timeouts{Read: -1}, config: func(c *Config) { c.Limits.Requests = turns }})
+	for range turns {
+		conn, err := tls.Dial("tcp", r.addr, r.client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "PUT %s/user HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{", v1)
+	}
+	for r.server.drains.Load() < turns {
+		time.Sleep(time.Millisecond)
+	}
+	r.want(401, "GET", v1+"/user/repo", "")
 }

@@ -368,6 +368,9 @@ func TestAdmin(t *testing.T) {
 	r, token, _ := published(t, rigOptions{})
 	r.want(401, "GET", v1+"/user", "", "Authorization: Bearer bad")
 	r.want(200, "GET", v1+"/user", "", bearer(token))
+	if _, _, err := r.rust(generations[3], token).publish("/user/repo/_tag/2.0.0", newRustTree(nested)); err != nil { // of which one node comes after the commit
+		t.Fatal(err)
+	}
 	r.server.Collected(store.GCReport{}, errors.New("x"))
 	r.server.Reloaded("certificate", nil)
 	r.server.Connections(func() int { return 7 }, func() uint64 { return 8 })
@@ -382,7 +385,7 @@ func TestAdmin(t *testing.T) {
 	_, text := see("/metrics")
 	for _, want := range []string{
 		`enarx_drawbridge_requests_total{method="GET",route="user",status="401"} 1`, `enarx_drawbridge_authentication_failures_total{reason="invalid_token"} 1`,
-		`enarx_drawbridge_tags_committed_total 2`, `enarx_drawbridge_collections_total{result="failed"} 1`, `enarx_drawbridge_connections 7`,
+		`enarx_drawbridge_tags_committed_total 3`, `enarx_drawbridge_collections_total{result="failed"} 1`, `enarx_drawbridge_connections 7`,
 		`enarx_drawbridge_connections_refused_total 8`, `enarx_drawbridge_ready 1`, `enarx_drawbridge_requests_in_flight 0`, `enarx_drawbridge_uploads_in_flight 0`,
 		`enarx_drawbridge_reloads_total{result="ok",what="certificate"} 1`, `enarx_drawbridge_received_bytes_total`, `enarx_drawbridge_info{version=`,
 	} {

@@ -5,6 +5,7 @@ package drawbridged
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"enarx.dev/enarx/drawbridge"
@@ -72,15 +73,11 @@ func (x *exchange) getSearch() error {
 	if err := x.decide(auth.Search, auth.Resource{}); err != nil {
 		return err
 	}
-	query := x.r.URL.Query()
-	limit := maxPage
-	if text := query.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return badRequest("query", "limit is not a number from 1 on")
-		}
-		limit = min(n, maxPage)
+	limit, err := x.page()
+	if err != nil {
+		return err
 	}
+	query := x.r.URL.Query()
 	found, next, err := x.s.catalog.Search(x.ctx, query.Get("q"), limit, query.Get("after"), x.maySee)
 	if err != nil {
 		return stored(err)
@@ -88,12 +85,30 @@ func (x *exchange) getSearch() error {
 	return x.summaries(found, next)
 }
 
-// getRepos lists the repositories of a user that the caller may see.
+// page is how many repositories are asked for at once.
+func (x *exchange) page() (limit int, err error) {
+	text := x.r.URL.Query().Get("limit")
+	if text == "" {
+		return maxPage, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, badRequest("query", "limit is not a number from 1 on")
+	}
+	return min(n, maxPage), nil
+}
+
+// getRepos lists the repositories of a user that the caller may see, in the
+// order of their names.
 func (x *exchange) getRepos() error {
 	if err := x.identify(); err != nil {
 		return err
 	}
 	if err := x.decide(auth.ListRepos, auth.Resource{User: x.route.user}); err != nil {
+		return err
+	}
+	limit, err := x.page()
+	if err != nil {
 		return err
 	}
 	user, err := x.s.store.GetUser(x.ctx, x.route.user)
@@ -107,22 +122,38 @@ func (x *exchange) getRepos() error {
 	if err != nil {
 		return stored(err)
 	}
+	start, after := slices.BinarySearch(names, x.r.URL.Query().Get("after"))
+	if after {
+		start++
+	}
 	var found []Found
-	for _, name := range names {
+	for _, name := range names[start:] {
 		repo, err := x.s.store.GetRepo(x.ctx, x.route.user, name)
+		if errors.Is(err, store.ErrCorrupt) {
+			x.s.log.Error("a repository is damaged: run fsck", "user", x.route.user, "repository", name, "err", err)
+			continue // the others are not
+		}
 		if err != nil {
 			return stored(err)
 		}
 		f := Found{User: x.route.user, Repository: name, Public: repo.Public, Owner: user.Subject}
-		if x.maySee(f) {
-			found = append(found, f)
+		if !x.maySee(f) {
+			continue
 		}
+		if len(found) == limit {
+			return x.summaries(found, found[limit-1].Repository)
+		}
+		found = append(found, f)
 	}
 	return x.summaries(found, "")
 }
 
-// summaries answers with repositories and what is newest in them.
+// summaries answers with repositories and what is newest in them. Each is a
+// listing of the store, and costs the client as much as a request.
 func (x *exchange) summaries(found []Found, next string) error {
+	if !x.inner && !x.s.clients.charge(x.client, len(found)) {
+		return tooMany("Too many requests from this address")
+	}
 	list := drawbridge.RepositoryList{Repositories: make([]drawbridge.RepositorySummary, 0, len(found)), Next: next}
 	for _, f := range found {
 		summary := drawbridge.RepositorySummary{User: f.User, Repository: f.Repository, Public: f.Public}

@@ -118,8 +118,6 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	pool.AddCert(r.ca.cert)
 	r.client = &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS13}
 
-	r.kept = r.transport(nil)
-
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { authenticator.Run(ctx) })
@@ -133,6 +131,8 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		cancel()
 		running.Wait()
 	})
+	// It is closed first: the server waits for connections that were never used.
+	r.kept = r.transport(nil)
 	return r
 }
 

@@ -378,7 +378,7 @@ func TestHealthAndSite(t *testing.T) {
 	if resp, _ := r.ask("GET", "/health/", ""); resp.StatusCode != 308 || resp.Header.Get("Location") != "/health" {
 		t.Errorf("%d %v", resp.StatusCode, resp.Header)
 	}
-	if resp, body := r.ask("GET", "/", "", "Accept: text/html,*/*;q=0.8"); resp.StatusCode != 200 || body != "site / "+resp.Header.Get("X-Request-Id") {
+	if resp, body := r.ask("GET", "/", "", "Accept: text/html,*/*;q=0.8"); resp.StatusCode != 200 || body != "site / "+resp.Header.Get("X-Request-Id") || resp.Header.Get("Vary") != "Accept" {
 		t.Errorf("%d %q", resp.StatusCode, body)
 	}
 	for _, accept := range []string{"", "*/*", "application/json"} {

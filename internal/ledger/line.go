@@ -81,8 +81,10 @@ func parse[T Record](line []byte) (at link, record T, err error) {
 	if len(line) >= MaxLine {
 		return at, record, fmt.Errorf("a line of more than %d bytes", MaxLine-1)
 	}
-	if err := errors.Join(json.Unmarshal(line, &at), json.Unmarshal(line, &record)); err != nil {
-		return at, record, fmt.Errorf("%w: %w", errNotEntry, err)
+	for _, into := range []any{&at, &record} {
+		if err := json.Unmarshal(line, into); err != nil {
+			return at, record, fmt.Errorf("%w: %w", errNotEntry, err)
+		}
 	}
 	if at.Sequence == 0 {
 		return at, record, fmt.Errorf("%w: its number is missing", errNotEntry)

@@ -58,7 +58,7 @@ type Step struct {
 	Data     []byte
 }
 
-// Options are for tests, but for Reserve.
+// Options are for tests, but for Reserve and ReadOnly.
 type Options struct {
 	// Before is called before each step. If it returns an error, the step is
 	// not taken and fails with it. Of a write it may shorten Data: so much is
@@ -72,6 +72,9 @@ type Options struct {
 	// objects, and small ones leave a quarter of it. Those with the prefix Vital
 	// may have the last byte. 0: 16 MiB.
 	Reserve int64
+
+	// ReadOnly opens a directory that is there, and changes nothing in it.
+	ReadOnly bool
 }
 
 // Vital is the prefix of the keys without which nothing can be deleted: those
@@ -83,6 +86,10 @@ const (
 	tmp       = "tmp"
 	lostFound = "lost+found" // where the directory is a file system of its own
 )
+
+// tempBytes is the length of the random name of a file in tmp, which is
+// written in hexadecimal.
+const tempBytes = 16
 
 // Bucket is the driver of a bucket in a directory. It is what As of the
 // *blob.Bucket gives for a **Bucket.
@@ -105,7 +112,7 @@ type version struct {
 const remembered = 20_000
 
 // OpenURL opens the bucket in the directory of file:///directory.
-func OpenURL(s string) (*blob.Bucket, error) {
+func OpenURL(s string, o Options) (*blob.Bucket, error) {
 	u, err := url.Parse(s)
 	if err != nil {
 		return nil, err
@@ -113,7 +120,7 @@ func OpenURL(s string) (*blob.Bucket, error) {
 	if u.Scheme != "file" || u.Host != "" && u.Host != "localhost" || !path.IsAbs(u.Path) || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%q is not file:///directory", s)
 	}
-	return Open(filepath.FromSlash(u.Path), Options{})
+	return Open(filepath.FromSlash(u.Path), o)
 }
 
 // Open opens the bucket in a directory, which is made if it is not there, and
@@ -122,14 +129,19 @@ func Open(dir string, o Options) (*blob.Bucket, error) {
 	if o.Reserve == 0 {
 		o.Reserve = 16 << 20
 	}
-	if err := makeRoot(dir); err != nil {
-		return nil, err
+	if !o.ReadOnly {
+		if err := makeRoot(dir); err != nil {
+			return nil, err
+		}
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
 	b := &Bucket{root: root, opts: o, folders: map[string]bool{".": true}, settled: map[string]version{}}
+	if o.ReadOnly {
+		return blob.NewBucket(b), nil
+	}
 	err = b.makeFolder(tmp)
 	if err == nil {
 		_, err = b.Sweep()

@@ -494,9 +494,21 @@ func TestSweep(t *testing.T) {
 	if left := temps(t, dir); len(left) != 2 {
 		t.Fatalf("tmp has %q", left)
 	}
+	// The directory may be / by mistake.
+	stranger := filepath.Join(dir, tmp, "somebody's work")
+	if err := os.WriteFile(stranger, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir, Options{ReadOnly: true})
+	if left := temps(t, dir); len(left) != 3 {
+		t.Errorf("after it was opened to be read tmp has %q", left)
+	}
 	open(t, dir, Options{})
-	if left := temps(t, dir); len(left) != 1 {
+	if left := temps(t, dir); len(left) != 2 {
 		t.Errorf("after a start tmp has %q", left)
+	}
+	if err := os.Remove(stranger); err != nil {
+		t.Error("a file of somebody else was swept")
 	}
 	if _, err := io.WriteString(w, "x"); err != nil {
 		t.Error(err)
@@ -534,7 +546,7 @@ func TestReserve(t *testing.T) {
 
 func TestOpenURL(t *testing.T) {
 	dir := t.TempDir()
-	b, err := OpenURL("file://" + dir + "/new%20one")
+	b, err := OpenURL("file://"+dir+"/new%20one", Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -543,7 +555,7 @@ func TestOpenURL(t *testing.T) {
 		t.Error(err)
 	}
 	for _, bad := range []string{"file://host/x", "file:x", "file:///x?y=z", "file:///x#y", "http:///x", "file://", "%"} {
-		if b, err := OpenURL(bad); err == nil {
+		if b, err := OpenURL(bad, Options{}); err == nil {
 			_ = b.Close()
 			t.Errorf("%s was opened", bad)
 		}

@@ -63,7 +63,7 @@ func (b *Bucket) NewTypedWriter(ctx context.Context, key, _ string, opts *driver
 // Sweep knows whose process is dead.
 func (b *Bucket) createTemp() (name string, f *os.File, err error) {
 	for {
-		var random [16]byte
+		var random [tempBytes]byte
 		_, _ = rand.Read(random[:]) // never fails
 		name = tmp + "/" + hex.EncodeToString(random[:])
 		err = b.step(Create, name, "", func() error {
@@ -235,7 +235,8 @@ func (b *Bucket) absent(key string) error {
 }
 
 // Sweep deletes the files in tmp whose writers are dead, and returns how many
-// they were.
+// they were. What has not a name of ours is somebody else's: the directory may
+// be none of a bucket, but / or /var by mistake.
 func (b *Bucket) Sweep() (int, error) {
 	dir, err := b.root.Open(tmp)
 	if err != nil {
@@ -246,6 +247,9 @@ func (b *Bucket) Sweep() (int, error) {
 	for {
 		names, err := dir.Readdirnames(1024)
 		for _, name := range names {
+			if !isTemp(name) {
+				continue
+			}
 			if ok, err := b.sweep(tmp + "/" + name); err != nil {
 				return swept, err
 			} else if ok {
@@ -258,6 +262,12 @@ func (b *Bucket) Sweep() (int, error) {
 			return swept, err
 		}
 	}
+}
+
+// isTemp reports whether a file in tmp has a name as create makes them.
+func isTemp(name string) bool {
+	random, err := hex.DecodeString(name)
+	return err == nil && len(random) == tempBytes
 }
 
 func (b *Bucket) sweep(name string) (bool, error) {

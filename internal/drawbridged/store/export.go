@@ -263,7 +263,7 @@ func (e *exporter) each(ctx context.Context, b exportBlob, f func(io.Reader) (da
 
 // manifest writes the manifest. The report is of use also with an error.
 func (s *Store) manifest(ctx context.Context, w io.Writer, o TransferOptions) (*exporter, error) {
-	e := &exporter{TransferOptions: o, store: s, out: bufio.NewWriter(w), sum: sha256.New(), seen: map[[32]byte]bool{}}
+	e := &exporter{TransferOptions: o.watching(), store: s, out: bufio.NewWriter(w), sum: sha256.New(), seen: map[[32]byte]bool{}}
 	if err := e.write(exportRecord{Kind: exportStore, Version: exportFormat}); err != nil {
 		return e, err
 	}
@@ -282,6 +282,7 @@ func (s *Store) manifest(ctx context.Context, w io.Writer, o TransferOptions) (*
 			return e, err
 		}
 	}
+	e.report.Problems = append(e.report.Problems, e.unmet()...)
 	end := exportRecord{Kind: exportEnd, Lines: e.lines, SHA256: hex.EncodeToString(e.sum.Sum(nil))}
 	if err := e.write(end); err != nil {
 		return e, err

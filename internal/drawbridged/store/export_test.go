@@ -198,6 +198,28 @@ func TestExportSelects(t *testing.T) {
 	}
 }
 
+// TestSelectsNothing selects what is not there, with a name with a mistake in
+// it: the backup that comes of it must not pass for one.
+func TestSelectsNothing(t *testing.T) {
+	from := filled(t)
+	o := TransferOptions{Select: []Selection{{theUser, theRepo}, {theUser, "mistake"}, {"nobody", ""}}}
+	for name, report := range map[string]func(*Store) (TransferReport, error){
+		"export": func(*Store) (TransferReport, error) { return from.Export(t.Context(), io.Discard, o) },
+		"import": func(s *Store) (TransferReport, error) {
+			return s.Import(t.Context(), bytes.NewReader(exported(t, from)), o)
+		},
+		"copy": func(s *Store) (TransferReport, error) { return s.Copy(t.Context(), from, o) },
+	} {
+		r, err := report(memStore(t, Options{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Problems) != 2 || r.Problems[0].Path != theUser+"/mistake" || r.Problems[1].Path != "nobody" || r.Repositories.New != 1 {
+			t.Errorf("%s:\n%v", name, r)
+		}
+	}
+}
+
 // TestImportResumes cuts a stream at many places: what an import that failed
 // has left is sound, and the next one completes it.
 func TestImportResumes(t *testing.T) {

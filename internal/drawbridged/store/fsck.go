@@ -170,16 +170,17 @@ func (f *fsck) tell() {
 	}
 }
 
-// broken files a record that cannot be used.
+// broken files what cannot be used. It returns errors that say nothing of the
+// object: those of the bucket and of the context.
 func (f *fsck) broken(key string, err error) error {
-	if errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrInvalid):
+		f.find(Damaged, key, err)
+		return nil
+	case errors.Is(err, ErrNotFound):
 		return nil // removed since it was listed
 	}
-	if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrInvalid) {
-		return err
-	}
-	f.find(Damaged, key, err)
-	return nil
+	return err
 }
 
 func sumText(sum [32]byte) string { return hex.EncodeToString(sum[:]) }

@@ -64,16 +64,18 @@ func (f *fsck) verifyBlobs(ctx context.Context) error {
 
 // verifyBlob reads one blob. The error is one of the bucket or the context.
 func (f *fsck) verifyBlob(ctx context.Context, sum [32]byte, b *fsckBlob) error {
-	got, length, err := f.hash(ctx, sum)
+	got, length, err := f.hash(ctx, sum, b.size)
 	if errors.Is(err, ErrNotFound) {
 		f.setBad(b, errNoBlob) // collected since it was listed, or missed by whoever names it
 		return nil
 	}
-	if err != nil && ctx.Err() != nil {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if err == nil {
 		err = matches(got, length, sum, b)
+	} else {
+		err = fmt.Errorf("%w: it cannot be read: %w", ErrCorrupt, err)
 	}
 	f.mu.Lock()
 	f.report.Verified++
@@ -97,15 +99,15 @@ func (f *fsck) setBad(b *fsckBlob, err error) {
 	b.bad = err
 }
 
-// hash reads a blob and returns all its digests.
-func (f *fsck) hash(ctx context.Context, sum [32]byte) (drawbridge.Digests, int64, error) {
+// hash reads a blob of about size bytes and returns all its digests.
+func (f *fsck) hash(ctx context.Context, sum [32]byte, size int64) (drawbridge.Digests, int64, error) {
 	r, err := f.Open(ctx, sum, 0, -1)
 	if err != nil {
 		return drawbridge.Digests{}, 0, err
 	}
 	defer func() { _ = r.Close() }()
 	h := drawbridge.NewHasher(drawbridge.All()...)
-	_, err = io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{r}, make([]byte, 1<<20))
+	_, err = io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{r}, make([]byte, min(size+1, 1<<20)))
 	return h.Sum(), h.Len(), err
 }
 

@@ -66,11 +66,11 @@ type (
 
 var (
 	errNotOurs   = errors.New("not a key of a Drawbridge")
-	errNoBlob    = errors.New("its content is not there")
-	errTwoBlobs  = errors.New("another record of the same node names another blob")
-	errBlobSize  = errors.New("its content has another length")
-	errNoRecord  = errors.New("there is no record of it")
-	errNoUser    = errors.New("there is no record of its user")
+	errNoBlob    = fmt.Errorf("%w: its content is not there", ErrCorrupt)
+	errTwoBlobs  = fmt.Errorf("%w: another record of the same node names another content", ErrCorrupt)
+	errBlobSize  = fmt.Errorf("%w: its content has another length", ErrCorrupt)
+	errNoRecord  = fmt.Errorf("%w: there is no record of it", ErrCorrupt)
+	errNoUser    = fmt.Errorf("%w: there is no record of its user", ErrCorrupt)
 	errExpired   = errors.New("it has expired")
 	errRemainder = errors.New("what it belongs to is gone")
 )

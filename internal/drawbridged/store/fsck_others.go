@@ -155,7 +155,7 @@ func (f *fsck) wrong(ctx context.Context, key string, l location) (bool, error) 
 	case kindPart:
 		return false, nil // parts are not sealed
 	case kindBlob:
-		got, _, err := f.hash(ctx, l.sum)
+		got, _, err := f.hash(ctx, l.sum, 64<<10)
 		is, _ := got.SHA256()
 		return err == nil && is != l.sum, ctx.Err() // what cannot be read is not known to be wrong
 	}

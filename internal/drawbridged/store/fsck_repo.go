@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"enarx.dev/enarx/drawbridge"
 )
@@ -114,11 +113,12 @@ func (f *fsck) checkNodes(ctx context.Context, r *fsckRepo) error {
 			continue
 		}
 		// A record and its content may both have been collected since.
-		switch size, _, err := f.stat(ctx, n.key); {
-		case err != nil:
+		size, _, err := f.stat(ctx, n.key)
+		if err == nil && size >= 0 {
+			err = f.broken(n.key, why)
+		}
+		if err != nil {
 			return err
-		case size >= 0:
-			f.find(Damaged, n.key, why)
 		}
 	}
 	for _, key := range r.refreshes {
@@ -194,7 +194,7 @@ func (f *fsck) closure(ctx context.Context, r *fsckRepo, path drawbridge.Path, m
 	if len(path) > drawbridge.MaxDepth {
 		return fmt.Errorf("%w: it is deeper than %d directories", ErrCorrupt, drawbridge.MaxDepth)
 	}
-	at := func(err error) error { return fmt.Errorf("%w: /%s: %w", ErrCorrupt, path, err) }
+	at := func(err error) error { return fmt.Errorf("/%s: %w", path, err) }
 	n, err := f.node(ctx, r, key)
 	if err == nil {
 		err = f.usable(ctx, n.id)
@@ -204,12 +204,15 @@ func (f *fsck) closure(ctx context.Context, r *fsckRepo, path drawbridge.Path, m
 	}
 	if meta.Type == drawbridge.TypeDirectory {
 		data, err := f.read(ctx, blobKey(n.id.blob), drawbridge.MaxJSON)
+		if errors.Is(err, ErrNotFound) {
+			err = errNoBlob
+		}
 		if err != nil {
 			return at(err)
 		}
 		listing, err := drawbridge.ParseDirectory(data)
 		if err != nil {
-			return at(err)
+			return at(fmt.Errorf("%w: %w", ErrCorrupt, err))
 		}
 		for _, name := range listing.Names() {
 			if err := f.closure(ctx, r, path.Child(name), listing[name].Meta); err != nil {
@@ -287,22 +290,23 @@ func (f *fsck) checkOrphans(ctx context.Context, r *fsckRepo) error {
 			continue
 		}
 		path, err := drawbridge.ParsePath(o.Path)
-		if err == nil && (path.String() != o.Path || sha256.Sum256([]byte(o.Path)) != l.path) {
-			err = errors.New("it is in another's place")
-		}
-		if err == nil {
-			err = f.closureOfOrphan(ctx, r, o.Meta)
+		if err != nil || path.String() != o.Path || sha256.Sum256([]byte(o.Path)) != l.path {
+			err = fmt.Errorf("%w: it is in another's place", ErrCorrupt)
+		} else {
+			err = f.checkOrphan(ctx, r, o.Meta)
 		}
 		if err != nil {
-			f.find(Damaged, key, err)
+			if err := f.broken(key, err); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// closureOfOrphan checks the node alone: an orphan that is a directory may
-// still lack what it lists, as nothing makes it complete.
-func (f *fsck) closureOfOrphan(ctx context.Context, r *fsckRepo, meta drawbridge.Meta) error {
+// checkOrphan checks the node alone: an orphan that is a directory may still
+// lack what it lists, as nothing makes it complete.
+func (f *fsck) checkOrphan(ctx context.Context, r *fsckRepo, meta drawbridge.Meta) error {
 	n, err := f.node(ctx, r, meta.Key())
 	if err != nil {
 		return err
@@ -315,7 +319,7 @@ func (f *fsck) checkUploads(ctx context.Context, r *fsckRepo) error {
 	for _, id := range slices.Sorted(maps.Keys(r.uploads)) {
 		u := r.uploads[id]
 		if u.info == "" {
-			f.find(Leftover, strings.TrimSuffix(u.parts[0].key, "/"), errRemainder)
+			f.find(Leftover, u.parts[0].key, errRemainder)
 			continue
 		}
 		var info uploadRecord

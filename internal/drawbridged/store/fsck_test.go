@@ -333,6 +333,15 @@ func TestFsckResumes(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || first.Last == "" || first.Verified >= whole.Blobs {
 		t.Fatalf("%v\n%v", err, first)
 	}
+	late, cancel := context.WithCancel(t.Context())
+	told, err := s.Fsck(late, FsckOptions{Progress: func(r FsckReport) {
+		if r.Verified == whole.Blobs {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) || len(told.Findings) > 0 {
+		t.Errorf("what could not be looked at is taken for damage: %v\n%v", err, told)
+	}
 	rest, err := s.Fsck(t.Context(), FsckOptions{After: first.Last})
 	if err != nil || rest.Verified == 0 || rest.Verified >= whole.Blobs || first.Verified+rest.Verified < whole.Blobs || rest.Last != "" {
 		t.Errorf("%v\n%v", err, rest)

@@ -105,7 +105,7 @@ func (s *Store) dropMarkers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if l, ok := parseKey(o.Key); ok && s.now().Sub(l.at) > 4*s.opts.GCWait {
+		if l, ok := parseKey(o.Key); ok && l.kind == kindMarker && s.now().Sub(l.at) > 4*s.opts.GCWait {
 			if err := s.remove(ctx, o.Key); err != nil {
 				return err
 			}

@@ -64,40 +64,39 @@ func TestVet(t *testing.T) {
 	s := memStore(t, Options{})
 	r := rig{t, s}
 	r.repo("alice", "repo")
-	nodes := tree{"main.wasm": "x"}.nodes(false)
-	root, _ := nodes[""].meta.Digests.SHA256()
-	plain := entryOf(nodes)
-	extra := drawbridge.Entry{Meta: nodes[""].meta, Extra: map[string]json.RawMessage{"good": json.RawMessage("1")}}
-	good := NewObject(extra.Canonical(), drawbridge.TypeEntry)
-	var asked []string
 	s.SetVet(func(_ context.Context, user, repo, name string, tag drawbridge.Tag) error {
-		asked = append(asked, user+"/"+repo+":"+name)
+		if user != "alice" || repo != "repo" || name != "1.0.0" && name != "2.0.0" {
+			t.Errorf("asked about %s/%s:%s", user, repo, name)
+		}
 		if len(tag.Entry.Extra) == 0 {
 			return errors.New("not good")
 		}
 		return nil
 	})
-	put := func(o Object) (PutResult, error) { return s.PutTag(t.Context(), "alice", "repo", "1.0.0", o) }
-	if _, err := put(plain); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.node("alice", "repo", "1.0.0", "", nodes[""]); err != nil {
-		t.Fatal(err)
-	}
-	_, err := r.node("alice", "repo", "1.0.0", "main.wasm", nodes["main.wasm"])
-	r.is(err, ErrVetoed, "the last node")
-	_, err = s.GetTag(t.Context(), "alice", "repo", "1.0.0")
-	r.is(err, ErrNotFound, "the tag")
-	if result, err := put(good); err != nil || !result.Committed {
-		t.Errorf("%+v, %v", result, err)
-	}
-	_, tag, err := s.NodeByDigest(t.Context(), "alice", "repo", root, nil)
-	if err != nil || len(tag.Tag.Entry.Extra) != 1 {
-		t.Errorf("%+v, %v", tag, err)
-	}
-	for _, name := range asked {
-		if name != "alice/repo:1.0.0" {
-			t.Errorf("asked about %q", name)
+	for tag, both := range map[string]bool{"1.0.0": false, "2.0.0": true} {
+		nodes := tree{"main.wasm": "of " + tag}.nodes(false)
+		contents := []Object{entryOf(nodes)}
+		if both {
+			good := drawbridge.Entry{Meta: nodes[""].meta, Extra: map[string]json.RawMessage{"good": json.RawMessage("1")}}
+			contents = append(contents, NewObject(good.Canonical(), drawbridge.TypeEntry))
 		}
+		for _, o := range contents {
+			if _, err := s.PutTag(t.Context(), "alice", "repo", tag, o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := r.node("alice", "repo", tag, "", nodes[""]); err != nil {
+			t.Fatal(err)
+		}
+		result, err := r.node("alice", "repo", tag, "main.wasm", nodes["main.wasm"])
+		info, missing := s.GetTag(t.Context(), "alice", "repo", tag)
+		if both {
+			if err != nil || !result.Committed || missing != nil || len(info.Tag.Entry.Extra) != 1 {
+				t.Errorf("a good one beside a bad one: %+v, %v, %v", result, err, missing)
+			}
+			continue
+		}
+		r.is(err, ErrVetoed, "the last node")
+		r.is(missing, ErrNotFound, "the tag")
 	}
 }

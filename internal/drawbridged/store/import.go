@@ -41,16 +41,49 @@ func ParseSelection(text string) (Selection, error) {
 type TransferOptions struct {
 	Select   []Selection          // none: everything
 	Progress func(TransferReport) // called now and then, from one goroutine; may be nil
+
+	met map[Selection]bool // those of Select that there is something of
+}
+
+// watching returns the options with a note of which selections are met.
+func (o TransferOptions) watching() TransferOptions {
+	o.met = make(map[Selection]bool, len(o.Select))
+	return o
 }
 
 func (o TransferOptions) selectedUser(user string) bool {
+	for _, s := range o.Select {
+		if s == (Selection{User: user}) {
+			o.met[s] = true
+		}
+	}
 	return len(o.Select) == 0 || slices.ContainsFunc(o.Select, func(s Selection) bool { return s.User == user })
 }
 
 func (o TransferOptions) selected(user, repo string) bool {
+	for _, s := range o.Select {
+		if s == (Selection{user, repo}) {
+			o.met[s] = true
+		}
+	}
 	return len(o.Select) == 0 || slices.ContainsFunc(o.Select, func(s Selection) bool {
 		return s.User == user && (s.Repository == "" || s.Repository == repo)
 	})
+}
+
+// unmet has a problem for each selection that there is nothing of: a backup
+// of a name with a mistake in it must not look like one.
+func (o TransferOptions) unmet() (problems []Problem) {
+	for _, s := range o.Select {
+		switch {
+		case o.met[s]:
+		case s.Repository == "":
+			problems = append(problems, Problem{Missing, s.User, "there is no such user"})
+		default:
+			problems = append(problems, Problem{Missing, s.User + "/" + s.Repository, "there is no such repository"})
+		}
+	}
+	return problems
 }
 
 // ProblemKind says what became of something that was not taken as it is.
@@ -60,9 +93,10 @@ type ProblemKind string
 const (
 	Quarantined ProblemKind = "quarantined" // it contradicts itself; its bytes are kept under quarantine/
 	CutOff      ProblemKind = "cut off"     // half-written: there is nothing to take
-	Incomplete  ProblemKind = "incomplete"  // a tag that lacks nodes
+	Incomplete  ProblemKind = "incomplete"  // a tag that lacks nodes, or what could not be put this time
 	Refused     ProblemKind = "refused"     // a name, a form or a link that is not allowed
 	Different   ProblemKind = "different"   // the destination has something else under this name
+	Missing     ProblemKind = "missing"     // it was selected, and the source has nothing of this name
 )
 
 // A Problem is one thing that was not taken as it is.
@@ -153,6 +187,8 @@ func (in *importer) put(path string, count *Count, created bool, err error) (ok 
 		return true, nil
 	case errors.Is(err, ErrConflict):
 		in.problem(Different, path, err)
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrQuota): // another run may have more luck
+		in.problem(Incomplete, path, err)
 	case errors.Is(err, ErrNotListed), errors.Is(err, ErrNoParent), errors.Is(err, ErrNotFound),
 		errors.Is(err, ErrInvalid), errors.Is(err, ErrTooLarge), errors.Is(err, ErrMismatch):
 		in.problem(Refused, path, err)

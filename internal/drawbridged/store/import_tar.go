@@ -19,7 +19,7 @@ import (
 // repeated. The report's problems are what was not taken; the error is
 // ErrExport for a stream that is none, or of r, the bucket or the context.
 func (s *Store) Import(ctx context.Context, r io.Reader, o TransferOptions) (TransferReport, error) {
-	in := &importer{TransferOptions: o, store: s}
+	in := &importer{TransferOptions: o.watching(), store: s}
 	archive := tar.NewReader(r)
 	header, err := archive.Next()
 	if err != nil {
@@ -67,14 +67,16 @@ func (s *Store) ImportDir(ctx context.Context, dir *os.Root, o TransferOptions) 
 // Copy brings in what another store has. Both may be in use.
 func (s *Store) Copy(ctx context.Context, from *Store, o TransferOptions) (TransferReport, error) {
 	r, w := io.Pipe()
+	selection := TransferOptions{Select: o.Select}
 	var exported TransferReport
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		e, err := from.manifest(ctx, w, TransferOptions{Select: o.Select})
+		e, err := from.manifest(ctx, w, selection)
 		exported = e.report
 		_ = w.CloseWithError(err)
 	}()
+	o.Select = nil // the other store gives no more than that
 	report, err := s.transfer(ctx, r, o, func(blob [32]byte) (io.ReadCloser, error) { return from.Open(ctx, blob, 0, -1) })
 	_ = r.Close()
 	<-done
@@ -84,7 +86,7 @@ func (s *Store) Copy(ctx context.Context, from *Store, o TransferOptions) (Trans
 
 // transfer imports a manifest with contents that can be asked for.
 func (s *Store) transfer(ctx context.Context, manifest io.Reader, o TransferOptions, open func([32]byte) (io.ReadCloser, error)) (TransferReport, error) {
-	in := &importer{TransferOptions: o, store: s}
+	in := &importer{TransferOptions: o.watching(), store: s}
 	t, err := in.begin(ctx, manifest)
 	if err != nil {
 		return in.finish(), err
@@ -147,6 +149,7 @@ func (in *importer) begin(ctx context.Context, r io.Reader) (*restore, error) {
 			return nil, err
 		}
 	}
+	in.report.Problems = append(in.report.Problems, in.unmet()...)
 	for blob, needs := range m.needs {
 		kept := needs[:0]
 		for _, need := range needs {
@@ -189,7 +192,7 @@ func (t *restore) user(ctx context.Context, u *manifestUser) error {
 		}
 	}
 	for _, repo := range u.repos {
-		if !ok || !t.selected(u.User, repo.Repo) {
+		if !t.selected(u.User, repo.Repo) || !ok {
 			repo.refused = true
 			continue
 		}

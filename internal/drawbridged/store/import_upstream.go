@@ -23,14 +23,16 @@ import (
 // off can be repeated. The error is of the context, of the directory's top or
 // of the bucket: what is wrong inside is in the report.
 func (s *Store) ImportUpstream(ctx context.Context, dir *os.Root, o TransferOptions) (TransferReport, error) {
-	in := &oldImport{&importer{TransferOptions: o, store: s}}
+	in := &oldImport{&importer{TransferOptions: o.watching(), store: s}}
 	top := oldEntity{root: dir}
 	users, err := top.child("users")
 	if err != nil {
 		return in.report, fmt.Errorf("not a store of upstream's: users: %w", err)
 	}
 	defer users.Close()
-	err = in.users(ctx, users)
+	if err = in.users(ctx, users); err == nil {
+		in.report.Problems = append(in.report.Problems, in.unmet()...)
+	}
 	return in.finish(), err
 }
 

@@ -45,7 +45,7 @@ func (s *Store) PutNode(ctx context.Context, user, repo, tag string, path drawbr
 		return PutResult{}, err
 	}
 	result := PutResult{Created: s.first(places, path, n) || created}
-	if !places[0].tag.committed() {
+	if !places[0].tag.committed {
 		// What became pending meanwhile, at another server perhaps, may lack just
 		// this node. Who made it has looked for the node before, and gone.
 		if places, err = s.placesFresh(ctx, user, repo, tag, path, n); err != nil {
@@ -107,7 +107,7 @@ func (s *Store) first(places []place, path drawbridge.Path, n node) bool {
 		h.Write([]byte(path.String()))
 		key := [32]byte(h.Sum(nil))
 		if _, ok := s.puts.get(key); !ok {
-			first = first || !p.tag.committed() || s.now().Sub(p.tag.record.Created) < time.Hour
+			first = first || !p.tag.committed || s.now().Sub(p.tag.record.Created) < time.Hour
 			s.puts.put(key, true, 128)
 		}
 	}
@@ -225,7 +225,7 @@ func (d *dir) cutOff(name string) bool {
 // whether the tag is visible then.
 func (s *Store) putPlace(ctx context.Context, p place, path drawbridge.Path, n node) (bool, error) {
 	t := p.tag
-	if !t.committed() && s.old(t.made) {
+	if !t.committed && s.old(t.made) {
 		if _, err := s.putPending(ctx, t.record, t.id); err != nil {
 			return false, err
 		}
@@ -235,7 +235,7 @@ func (s *Store) putPlace(ctx context.Context, p place, path drawbridge.Path, n n
 			return false, err
 		}
 	}
-	if t.committed() {
+	if t.committed {
 		return true, nil
 	}
 	return s.tryCommit(ctx, t)

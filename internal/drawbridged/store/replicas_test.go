@@ -124,6 +124,7 @@ func (f *fleet) publish(ctx context.Context, tag string, nodes map[string]sent, 
 		f.mu.Lock()
 		f.retries++
 		f.mu.Unlock()
+		time.Sleep(time.Duration(try) * time.Millisecond) // so that the collectors get somewhere
 	}
 }
 

@@ -63,6 +63,10 @@ type Options struct {
 	// Offline neither asks nor tells the bucket. No other server may run.
 	Offline bool
 
+	// ReadOnly is for who only reads, maybe a snapshot that cannot be written:
+	// opening writes nothing, and who writes nevertheless finds out then.
+	ReadOnly bool
+
 	// Limits returns what a user may have; nil: no limits.
 	Limits func(user string) Limits
 
@@ -235,7 +239,7 @@ func (s *Store) agree(ctx context.Context) error {
 	switch {
 	case is.GCWait <= 0 || is.StagingLife/4 < is.GCWait:
 		return fmt.Errorf("what is uploaded lives %v, which is less than four times %v, the wait before something is deleted", is.StagingLife, is.GCWait)
-	case s.opts.Offline || is == agreed:
+	case s.opts.Offline || s.opts.ReadOnly || is == agreed:
 		return nil
 	case s.opts.NewTimes:
 		return s.replace(ctx, settingsKey, sealed(is))
@@ -252,12 +256,12 @@ func (s *Store) agree(ctx context.Context) error {
 // OpenURL opens the Store at file:///directory (which is made if it is not
 // there), mem:// or s3://bucket?options, as gocloud.dev/blob describes them.
 func OpenURL(ctx context.Context, url string, o Options) (*Store, error) {
-	b, err := openBucket(ctx, url)
+	b, err := openBucket(ctx, url, o.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", redactURL(url), err)
 	}
 	s, err := Open(ctx, b, o)
-	if err == nil && s.disk == nil {
+	if err == nil && s.disk == nil && !o.ReadOnly {
 		err = s.probe(ctx)
 	}
 	if err != nil {
@@ -267,13 +271,13 @@ func OpenURL(ctx context.Context, url string, o Options) (*Store, error) {
 	return s, nil
 }
 
-func openBucket(ctx context.Context, url string) (*blob.Bucket, error) {
+func openBucket(ctx context.Context, url string, readOnly bool) (*blob.Bucket, error) {
 	scheme, _, ok := strings.Cut(url, "://")
 	switch {
 	case !ok:
 		return nil, errors.New("not a URL: file:///directory, mem:// or s3://bucket")
 	case scheme == "file":
-		return disk.OpenURL(url)
+		return disk.OpenURL(url, disk.Options{ReadOnly: readOnly})
 	case scheme == "mem":
 		return memblob.OpenBucket(&memblob.Options{NoMD5: true}), nil
 	}

@@ -35,7 +35,7 @@ var emptyBuckets = map[string]func(testing.TB) *blob.Bucket{
 		return b
 	},
 	"memory": func(t testing.TB) *blob.Bucket {
-		b, err := openBucket(t.Context(), "mem://")
+		b, err := openBucket(t.Context(), "mem://", false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -62,6 +62,7 @@ func (s *Store) committed(ctx context.Context, user, repo, tag string) (*tagged,
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", key, ErrCorrupt, err)
 	}
+	t.committed = true
 	s.records.put(key, t, r.cost()+800)
 	return t, nil
 }

@@ -52,6 +52,22 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+// TestTimesOutliveCollecting has the collector clear away what it needs no more.
+func TestTimesOutliveCollecting(t *testing.T) {
+	b := emptyBuckets["memory"](t)
+	t.Cleanup(func() { _ = b.Close() })
+	s, err := Open(t.Context(), b, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.GC(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), b, Options{GCWait: time.Hour}); !errors.Is(err, ErrTimes) {
+		t.Errorf("a server with other times, after a pass of collecting: %v", err)
+	}
+}
+
 // TestProbe has a bucket that takes a second object of one key.
 func TestProbe(t *testing.T) {
 	s := memStore(t, Options{})

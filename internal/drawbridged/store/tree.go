@@ -150,21 +150,20 @@ func (s *Store) searchNode(ctx context.Context, user, repo, prefix string) (node
 
 // A tagged is a tag's content, committed or pending: what a tree hangs from.
 type tagged struct {
-	id     [32]byte // tagID
-	tag    drawbridge.Tag
-	record *objectRecord
-	root   node
-	made   time.Time // when the latest incarnation of the pending tag was made; zero for a committed one
+	id        [32]byte // tagID
+	tag       drawbridge.Tag
+	record    *objectRecord
+	root      node
+	committed bool      // it was read as a committed tag, so that all it lists is there
+	made      time.Time // if it was read as a pending tag: when its latest incarnation was made
 }
-
-func (t *tagged) committed() bool { return t.made.IsZero() }
 
 func newTagged(r *objectRecord) (*tagged, error) {
 	tag, err := drawbridge.ParseTag(r.Meta.Type, r.Body)
 	if err != nil {
 		return nil, err
 	}
-	return &tagged{tagID(r.Name, r.object()), tag, r, nodeOf(tag.Entry.Meta), time.Time{}}, nil
+	return &tagged{id: tagID(r.Name, r.object()), tag: tag, record: r, root: nodeOf(tag.Entry.Meta)}, nil
 }
 
 // step goes from a directory node to a name in it: to what is listed, or else
@@ -191,7 +190,7 @@ func (s *Store) received(ctx context.Context, t *tagged, at node, orphan bool) (
 		return nil, ErrNotFound
 	}
 	sum, ok := at.Digests.SHA256()
-	if !ok || orphan || !t.committed() {
+	if !ok || orphan || !t.committed {
 		h, ok, err := s.lookup(ctx, t.record.User, t.record.Repo, at, false)
 		if err != nil || !ok {
 			return nil, errors.Join(err, ErrNotFound)
@@ -214,7 +213,7 @@ func (s *Store) orphan(ctx context.Context, t *tagged, path drawbridge.Path) (or
 	if r.Path != path.String() || r.Tag != t.record.Name {
 		return r, fmt.Errorf("%w: an orphan is in another's place", ErrCorrupt)
 	}
-	if t.committed() { // that of a pending one may go
+	if t.committed { // that of a pending one may go
 		s.records.put(key, r, 1024)
 	}
 	return r, nil
@@ -225,7 +224,7 @@ func (s *Store) orphan(ctx context.Context, t *tagged, path drawbridge.Path) (or
 // large that to parse all of them for each request would keep everybody waiting.
 func (s *Store) walk(ctx context.Context, t *tagged, path drawbridge.Path) (n node, orphan bool, err error) {
 	n, from := t.root, 0
-	for i := len(path); i > 0 && from == 0 && t.committed(); i-- {
+	for i := len(path); i > 0 && from == 0 && t.committed; i-- {
 		if known, ok := s.spots.get(spot(t, path[:i])); ok {
 			n, from = known, i
 		}
@@ -234,7 +233,7 @@ func (s *Store) walk(ctx context.Context, t *tagged, path drawbridge.Path) (n no
 		if n, orphan, err = s.step(ctx, t, n, orphan, path[:i+1]); err != nil {
 			return node{}, false, err
 		}
-		if t.committed() && !orphan {
+		if t.committed && !orphan {
 			s.spots.put(spot(t, path[:i+1]), n, 640)
 		}
 	}
