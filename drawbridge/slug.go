@@ -111,6 +111,8 @@ func ParseHost(s string) (string, error) {
 	name, port, hasPort := strings.Cut(s, ":")
 	hostByte := func(c byte) bool { return digit(c) || 'a' <= c && c <= 'z' || c == '-' || c == '.' }
 	switch {
+	case strings.Contains(s, "://"):
+		return "", fmt.Errorf("bad host %q: it is no URL, leave out %s", s, s[:strings.Index(s, "://")+3])
 	case !each(name, hostByte), len(name) > MaxName, strings.HasPrefix(name, "."),
 		strings.HasSuffix(name, "."), strings.Contains(name, ".."):
 		return "", fmt.Errorf("bad host %q", s)

@@ -102,6 +102,7 @@ func (d *daemon) describe(w io.Writer, f *pflag.FlagSet) {
 		say("admin", "%s", d.admin)
 	}
 	say("known as", "%s", strings.Join(d.hosts, ", "))
+	say("certificate", "%s, until %s", d.cert, d.leaf.NotAfter.UTC().Format(time.RFC3339))
 	say("store", "%s; it answers", redact(d.storage.where))
 	for _, mode := range d.auth.Modes() {
 		switch mode {

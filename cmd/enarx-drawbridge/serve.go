@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,6 +48,7 @@ type daemon struct {
 	auth   *auth.Authenticator
 	cfg    drawbridged.Config
 	tls    *tls.Config
+	leaf   *x509.Certificate // at the start
 	server *drawbridged.Server
 	follow []live.Reloadable
 	closes []func() error

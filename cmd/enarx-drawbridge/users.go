@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"enarx.dev/enarx/internal/cli"
 	"enarx.dev/enarx/internal/diag"
@@ -52,9 +53,7 @@ func (d *daemon) openTLS(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s with %s: %w", d.cert, d.key, err)
 	}
-	if pair.Get().Leaf.IsCA {
-		d.warn("--cert %s: it is a CA's certificate, which upstream's clients do not take as a server's", d.cert)
-	}
+	d.checkLeaf(pair.Get().Leaf)
 	if len(d.hosts) == 0 {
 		d.hosts = slices.DeleteFunc(slices.Clone(pair.Get().Leaf.DNSNames), func(name string) bool { return strings.HasPrefix(name, "*") })
 	}
@@ -67,6 +66,20 @@ func (d *daemon) openTLS(context.Context) error {
 	// A session that is resumed was verified against CAs of before.
 	d.tls.SessionTicketsDisabled = true
 	return d.openStewards()
+}
+
+// checkLeaf warns of a certificate that clients will not take.
+func (d *daemon) checkLeaf(leaf *x509.Certificate) {
+	d.leaf = leaf
+	if leaf.IsCA {
+		d.warn("--cert %s: it is a CA's certificate, which upstream's clients do not take as a server's", d.cert)
+	}
+	switch now := time.Now(); {
+	case now.After(leaf.NotAfter):
+		d.warn("--cert %s: it expired on %s, and no client takes it", d.cert, leaf.NotAfter.Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		d.warn("--cert %s: it is not valid before %s, and no client takes it until then", d.cert, leaf.NotBefore.Format(time.RFC3339))
+	}
 }
 
 // openStewards makes TLS take, and not insist on, certificates of Keeps.

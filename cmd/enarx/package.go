@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -57,8 +58,20 @@ func (o *storeOptions) withPackage(do func(ctx context.Context, s *store, slug d
 			return err
 		}
 		slug.Host = s.host
-		return s.explain(s.try(ctx, func() error { return do(ctx, s, slug) }))
+		return s.noVersion(slug, s.explain(s.try(ctx, func() error { return do(ctx, s, slug) })))
 	}
+}
+
+// noVersion adds where to look to the answer that there is no such version,
+// which is upstream's and says that the repository is missing. What upstream's
+// package info prints is all that ours does.
+func (s *store) noVersion(slug drawbridge.Slug, err error) error {
+	status, ok := errors.AsType[*client.StatusError](err)
+	if !ok || status.Status != http.StatusNotFound || diag.HintOf(err) != "" || s.cmd.CommandPath() == "enarx package info" {
+		return err
+	}
+	slug.Tag, slug.Pinned = "", false
+	return diag.Hint(err, "there may be no such version: `enarx repo info %s` lists them", slug)
 }
 
 // parsePackage reads the name of a package.

@@ -33,6 +33,9 @@ func fetchCommand() *cobra.Command {
 				if len(args) == 2 {
 					into = args[1]
 				}
+				if into == "" { // "$UNSET" in a script
+					return cli.Usage(cmd, errors.New("the folder has no name"))
+				}
 				return o.fetch(ctx, s, slug, into, parallel)
 			})(cmd, args)
 		},

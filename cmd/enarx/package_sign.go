@@ -191,9 +191,12 @@ func stdoutOrFile(cmd *cobra.Command, path string) (w io.Writer, done func(error
 	if path == "" {
 		return cmd.OutOrStdout(), func(err error) error { return err }, nil
 	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, nil, fmt.Errorf("--output %s is a folder: name a file", path)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".enarx-*")
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("--output %s: %w", path, err)
 	}
 	return f, func(err error) error {
 		err = errors.Join(err, f.Chmod(0o644), f.Close())

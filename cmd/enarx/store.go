@@ -223,6 +223,8 @@ func (s *store) explain(err error) error {
 		return diag.Hint(err, "sign in: `enarx user login --store-host %s`", s.host)
 	case s.auth.fixed == "" && s.auth.refused(err):
 		return diag.Hint(err, "sign in anew: `enarx user login --store-host %s`", s.host)
+	case s.auth.fixed != "" && answered && status.Text == "Invalid token provided":
+		return diag.Hint(err, "the token is that of --insecure-auth-token or ENARX_INSECURE_AUTH_TOKEN: has it expired or been revoked, or is it for another store?")
 	case unknown:
 		return diag.Hint(err, "if %s is under a CA of your own, name it with --ca-bundle or ENARX_CA_BUNDLE", s.host)
 	}

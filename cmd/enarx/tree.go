@@ -143,6 +143,7 @@ func treeFetchCommand() *cobra.Command {
 		},
 	})
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to a `file`")
+	cmd.Flags().Lookup("json").Usage = "with --output: print JSON, what the package says of it"
 	return cmd
 }
 
@@ -221,7 +222,7 @@ func treeDigestCommand() *cobra.Command {
 				return o.localDigest(cmd, args[0], hidden)
 			}
 			if _, err := parsePackage(args[0]); err != nil {
-				return cli.Usage(cmd, fmt.Errorf("%q is no file here, and no name of a package", args[0]))
+				return cli.Usage(cmd, diag.Hint(fmt.Errorf("%q is no file here, and no name of a package", args[0]), "%s", diag.HintOf(err)))
 			}
 			return o.withPackage(func(ctx context.Context, s *store, slug drawbridge.Slug) error {
 				entry, _, err := o.resolve(ctx, s, slug)

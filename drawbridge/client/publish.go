@@ -160,6 +160,11 @@ func (p *publication) published(ctx context.Context) (bool, error) {
 	if !p.c.complete(ctx, p.slug, there) {
 		return false, nil
 	}
+	// A store that was damaged and repaired wants some of it again. Who may not
+	// write cannot help.
+	if lost, err := p.lacking(ctx); err == nil && len(lost) > 0 {
+		return false, nil
+	}
 	p.result.Tag = there
 	p.meter.expect(p.tree.Size())
 	p.meter.skip(nil, p.tree.Size())
@@ -191,8 +196,29 @@ func (p *publication) same(there drawbridge.Tag) error {
 	return nil // signed where nobody asked for it is fine
 }
 
-// missing returns the nodes that the repository lacks, each content once.
+// missing returns the nodes that the repository lacks, and has them expected.
 func (p *publication) missing(ctx context.Context, first bool) ([]*Node, error) {
+	missing, err := p.lacking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if first {
+		p.meter.expect(p.tree.Size())
+		skipped := p.tree.Size()
+		for _, n := range missing {
+			skipped -= n.Meta.Length
+		}
+		p.meter.skip(nil, skipped)
+		return missing, nil
+	}
+	for _, n := range missing {
+		p.meter.expect(n.Meta.Length)
+	}
+	return missing, nil
+}
+
+// lacking returns the nodes that the repository lacks, each content once.
+func (p *publication) lacking(ctx context.Context) ([]*Node, error) {
 	var unique []*Node
 	seen := map[drawbridge.Meta]bool{}
 	for _, n := range p.tree.Nodes {
@@ -215,18 +241,6 @@ func (p *publication) missing(ctx context.Context, first bool) ([]*Node, error) 
 			missing = append(missing, rest[i])
 		}
 		rest = rest[n:]
-	}
-	if first {
-		p.meter.expect(p.tree.Size())
-		skipped := p.tree.Size()
-		for _, n := range missing {
-			skipped -= n.Meta.Length
-		}
-		p.meter.skip(nil, skipped)
-		return missing, nil
-	}
-	for _, n := range missing {
-		p.meter.expect(n.Meta.Length)
 	}
 	return missing, nil
 }

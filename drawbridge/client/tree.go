@@ -139,6 +139,9 @@ type walker struct {
 // are the folders it is in: a link back to one of them has no end.
 func (w *walker) walk(ctx context.Context, file string, p drawbridge.Path, above []fs.FileInfo) error {
 	info, err := fs.Stat(w.fs, file)
+	if link, linkErr := fs.Lstat(w.fs, file); err != nil && linkErr == nil && link.Mode()&fs.ModeSymlink != 0 {
+		return fmt.Errorf("%s is a link that leads to nothing in the package: %w", file, err)
+	}
 	if err == nil {
 		err = ctx.Err()
 	}

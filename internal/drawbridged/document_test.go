@@ -159,7 +159,7 @@ func newWalk(t *testing.T) *walk {
 	limits := func(string) store.Limits { return store.Limits{Bytes: 300_000, Repos: 30, Tags: 30} }
 	r, token, tree := published(t, rigOptions{store: store.Options{Limits: limits}, config: func(c *Config) { c.Limits.Body, c.Limits.Tokens = 400_000, 50 }})
 	w := &walk{rig: r, owner: bearer(token), tree: tree}
-	for _, user := range []string{"heavy", "laden"} { // who use up their quota
+	for _, user := range []string{"full", "heavy", "laden"} { // who use up their quota
 		r.rust(generations[3], token).register(user, "repo", true)
 	}
 	made := into[drawbridge.Token](t, r.want(201, "POST", v1+"/user/private/_token",
@@ -272,6 +272,9 @@ func (w *walk) bad(o *operation, good sample) []sample {
 	switch o.id {
 	case "search":
 		all = append(all, good.with("query", "?limit=x"))
+	case "postUpload":
+		w.uploaded("full", strings.Repeat("x", 310_000))
+		all = append(all, good.with("user", "full"))
 	case "putRepo": // makes what is missing
 		all = slices.DeleteFunc(all, func(s sample) bool { return s.params["repository"] == "none" })
 	}
@@ -280,14 +283,12 @@ func (w *walk) bad(o *operation, good sample) []sample {
 	}
 	large := strings.Repeat(" ", maxJSON+1)
 	other := good.sent(drawbridge.TypeEntry, string(drawbridge.Entry{Meta: drawbridge.MetaOf([]byte("other"), "x/x")}.Canonical()))
-	for _, s := range []sample{
+	all = append(all,
 		good.headed("Content-Type: "), good.headed("Content-Type: text/plain"), good.headed("Content-Digest: x"), good.headed("Upload-Offset: x"), good.headed("Upload-Offset: 4"),
 		good.sent(drawbridge.TypeJSON, "{"), good.sent(drawbridge.TypeJSON, `"text"`), good.sent(drawbridge.TypeJSON, large), good.sent(drawbridge.TypeBinary, "otherwise"), other,
 		good.sent(drawbridge.TypeBinary, strings.Repeat("x", 310_000)), good.sent(drawbridge.TypeBinary, strings.Repeat("x", 410_000)),
 		good.headed("Upload-Length: 410000"),
-	} {
-		all = append(all, s)
-	}
+	)
 	switch o.id {
 	case "putUser":
 		all = append(all, good.with("user", "user").sent(drawbridge.TypeJSON, `{"subject": "test|subject"}`))

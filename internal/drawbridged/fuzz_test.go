@@ -35,7 +35,7 @@ func newFuzzServer(f *testing.F) (s *Server, token string, log *syncBuffer) {
 			f.Fatal(err)
 		}
 	}
-	limits := func(string) store.Limits { return store.Limits{Bytes: 1 << 20, Repos: 20, Tags: 50} }
+	limits := func(string) store.Limits { return store.Limits{Bytes: 16 << 20, Repos: 20, Tags: 50} }
 	st, err := store.OpenURL(ctx, "mem://", store.Options{Limits: limits})
 	must(err)
 	f.Cleanup(func() { _ = st.Close() })

@@ -250,8 +250,8 @@ func TestTooMuchMemory(t *testing.T) {
 
 func TestQuotas(t *testing.T) {
 	r := newRig(t, rigOptions{
-		store:  store.Options{Limits: func(string) store.Limits { return store.Limits{Bytes: 1000, Repos: 1, Tags: 1} }},
-		config: func(c *Config) { c.Limits.Users, c.Limits.Tokens, c.Limits.Body = 1, 1, 5000 },
+		store:  store.Options{Limits: func(string) store.Limits { return store.Limits{Bytes: 10_000, Repos: 1, Tags: 1} }},
+		config: func(c *Config) { c.Limits.Users, c.Limits.Tokens, c.Limits.Body = 1, 1, 15_000 },
 	})
 	token := r.token(nil)
 	c := r.rust(generations[3], token)
@@ -261,7 +261,7 @@ func TestQuotas(t *testing.T) {
 	r.want(200, "PUT", v1+"/user", `{"subject":"test|subject"}`, auth, asJSON)
 	r.want(403, "PUT", v1+"/user/second", `{"public":true}`, auth, asJSON)
 	r.want(200, "PUT", v1+"/user/repo", `{"public":true}`, auth, asJSON)
-	large := bytes.Repeat([]byte("x"), 1001)
+	large := bytes.Repeat([]byte("x"), 10_000-4095) // each object counts for 4 KiB more
 	if _, a, _ := c.putBytes("/user/repo/_node", drawbridge.TypeBinary, large); a.status != 507 {
 		t.Errorf("%d %s", a.status, a.body)
 	}

@@ -51,15 +51,22 @@ func (s *Store) PutTag(ctx context.Context, user, repo, tag string, o Object) (P
 	} else if !errors.Is(err, ErrNotFound) {
 		return PutResult{}, err
 	}
-	release, err := s.reserveTag(ctx, user, repo, tag)
+	release, err := s.reserveTag(ctx, t)
 	if err != nil {
 		return PutResult{}, err
 	}
-	defer release()
+	var result PutResult
+	defer func() { release(result.Created) }()
+	result, err = s.putNew(ctx, t)
+	return result, err
+}
+
+// putNew puts a tag that is not committed as far as is known.
+func (s *Store) putNew(ctx context.Context, t *tagged) (PutResult, error) {
 	if done, err := s.tryCommit(ctx, t); done || err != nil {
 		return PutResult{Created: done, Committed: done}, err
 	}
-	created, err := s.putPending(ctx, r, t.id)
+	created, err := s.putPending(ctx, t.record, t.id)
 	if err != nil {
 		return PutResult{}, err
 	}

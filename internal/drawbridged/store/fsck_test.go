@@ -284,6 +284,10 @@ func TestFsckRepair(t *testing.T) {
 	}
 	mustReplace(t, s, userKey(theUser), sealed(userOf(theUser))) // from a backup
 	s = reopened(t, s)
+	metas := []drawbridge.Meta{ownTree[""].meta, ownTree["main.wasm"].meta}
+	if missing, err := s.Missing(ctx, theUser, theRepo, metas); err != nil || !missing[0] || !missing[1] {
+		t.Errorf("publishers are not told what to send again: %v, %v", missing, err)
+	}
 	for _, publish := range []string{theUser, strings.Repeat("Long", 60)} {
 		repo, tag := theRepo, "2.0.0"
 		if publish != theUser {

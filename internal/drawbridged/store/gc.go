@@ -494,7 +494,13 @@ func (s *Store) dropUploads(ctx context.Context, user, repo string, report *GCRe
 			report.Uploads++
 			continue
 		}
-		// A part is younger than its upload, which goes first then.
+		// A part is younger than its upload, which goes first: as long as there
+		// is an upload, it has no gap.
+		if size, _, err := s.stat(ctx, uploadPrefix(user, repo, l.name)+"info"); err != nil {
+			return err
+		} else if size >= 0 {
+			continue
+		}
 		if err := s.remove(ctx, o.Key); err != nil {
 			return err
 		}

@@ -6,9 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"enarx.dev/enarx/drawbridge"
+	"enarx.dev/enarx/internal/drawbridged/disk"
 )
 
 // What a deep path leads through is parsed once, and not for every request:
@@ -98,5 +102,93 @@ func TestVet(t *testing.T) {
 		}
 		r.is(err, ErrVetoed, "the last node")
 		r.is(missing, ErrNotFound, "the tag")
+	}
+}
+
+// Whoever asks for a digest that no tag has makes us look at all tags: they are
+// read once, and not for every request.
+func TestUnknownDigestReadsNothing(t *testing.T) {
+	s := memStore(t, Options{})
+	r := rig{t, s}
+	r.repo("alice", "repo")
+	nodes := tree{"a/file": "x"}.nodes(false)
+	tags := []string{"1.0.0", "2.0.0", "3.0.0-" + strings.Repeat("long", 40)} // the name of the last is in its record alone
+	for _, tag := range tags {
+		r.publish("alice", "repo", tag, nodes)
+	}
+	s = reopened(t, s)
+	ask := func() error {
+		_, _, err := s.NodeByDigest(t.Context(), "alice", "repo", [32]byte{1}, nil)
+		return err
+	}
+	r.is(ask(), ErrNotFound, "cold")
+	if s.records.cost > 4<<10 { // the repository's is there
+		t.Errorf("the tags that were looked at take %d bytes of what is read often", s.records.cost)
+	}
+	s.records.clear()
+	for _, tag := range tags {
+		mustReplace(t, s, tagKey("alice", "repo", tag), []byte("who reads this finds damage"))
+	}
+	r.is(ask(), ErrNotFound, "warm")
+	s.briefs.clear()
+	r.is(ask(), ErrCorrupt, "cold again")
+}
+
+// An upload that is being deleted, its first parts first, is not there; it is
+// not damaged.
+func TestUploadGoesMeanwhile(t *testing.T) {
+	for name, gone := range map[string]bool{"deleted": true, "damaged": false} {
+		t.Run(name, func(t *testing.T) {
+			s := memStore(t, Options{})
+			r := rig{t, s}
+			r.repo("alice", "repo")
+			id, err := s.NewUpload(t.Context(), "alice", "repo")
+			for at := int64(0); at < 3 && err == nil; at++ {
+				_, err = s.Append(t.Context(), "alice", "repo", id, at, strings.NewReader("x"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			prefix, want := uploadPrefix("alice", "repo", id), ErrCorrupt
+			if gone {
+				mustRemove(t, s, prefix+"info")
+				want = ErrNotFound
+			}
+			mustRemove(t, s, prefix+hexNumber(0))
+			_, err = s.parts(t.Context(), "alice", "repo", id)
+			r.is(err, want, "parts")
+		})
+	}
+}
+
+// The collector takes an upload away before its parts, whatever the clocks of
+// bucket and server say: those who use it never see a gap.
+func TestUploadGoesFirst(t *testing.T) {
+	c, removed := &clock{}, []string{}
+	b, err := disk.Open(fastDir(t), disk.Options{After: func(s disk.Step, err error) {
+		if l, ok := parseKey(s.Path); s.Op == disk.Remove && ok && err == nil {
+			removed = append(removed, string(l.kind))
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), b, testOptions(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	r := rig{t, s}
+	r.repo("alice", "repo")
+	id, err := s.NewUpload(t.Context(), "alice", "repo")
+	for at := int64(0); at < 2 && err == nil; at++ {
+		_, err = s.Append(t.Context(), "alice", "repo", id, at, strings.NewReader("x"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.advance(testLife + testWait + time.Minute)
+	if _, err := s.GC(t.Context()); err != nil || fmt.Sprint(removed) != "[upload part part]" {
+		t.Errorf("removed %q, %v", removed, err)
 	}
 }

@@ -30,7 +30,7 @@ import (
 // between which everything may change.
 type slowBucket struct {
 	wait    time.Duration // GCWait
-	mu      *sync.Mutex
+	mu      *sync.Mutex   // guards what follows, of all servers
 	objects map[string]slowObject
 	random  *rand.Rand // of one server
 	skew    time.Duration
@@ -50,6 +50,8 @@ var (
 
 // latency is mostly short.
 func (b *slowBucket) latency() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	switch n := b.random.IntN(1000); {
 	case n < 4 && b.sleeps:
 		return time.Duration(b.random.Int64N(int64(6 * b.wait)))
@@ -64,9 +66,14 @@ func (b *slowBucket) latency() time.Duration {
 // request makes a request take effect, some time.
 func (b *slowBucket) request(ctx context.Context, effect func() error) error {
 	if b.sleep(ctx) != nil {
-		if b.random.IntN(2) == 0 {
-			delay := time.Duration(b.random.Int64N(int64(b.wait / 5)))
+		b.mu.Lock()
+		delay := time.Duration(b.random.Int64N(int64(b.wait / 5)))
+		happens := b.random.IntN(2) == 0
+		if happens {
 			*b.late++
+		}
+		b.mu.Unlock()
+		if happens {
 			go func() { // the bubble waits for it
 				time.Sleep(delay)
 				b.mu.Lock()
@@ -217,18 +224,16 @@ func (b *slowBucket) SignedURL(context.Context, string, *driver.SignedURLOptions
 // A history is one run of many servers in a bubble.
 type history struct {
 	*fleet
-	bucket  slowBucket
-	seed    uint64
-	servers int
-	began   time.Time
+	bucket slowBucket
+	seed   uint64
+	began  time.Time
 }
 
-// server opens one more server, whose clock differs a little.
-func (h *history) server(sleeps bool) *Store {
+// server opens a server of some number, whose clock differs a little.
+func (h *history) server(number int, sleeps bool) *Store {
 	b := h.bucket
 	b.sleeps = sleeps
-	h.servers++
-	b.random = rand.New(rand.NewPCG(h.seed, uint64(h.servers)))
+	b.random = rand.New(rand.NewPCG(h.seed, uint64(number)))
 	b.skew = time.Duration(b.random.Int64N(int64(b.wait/40))) - b.wait/80
 	s, err := Open(h.t.(*testing.T).Context(), blob.NewBucket(&b), Options{
 		StagingLife: 4 * b.wait, GCWait: b.wait, Now: func() time.Time { return time.Now().Add(b.skew) },
@@ -267,7 +272,7 @@ func TestInterleavings(t *testing.T) {
 // live lets time pass, and checks the end. It returns how much was collected.
 func (h *history) live(ctx context.Context, span time.Duration) (deleted int) {
 	h.began = time.Now()
-	first := h.server(false)
+	first := h.server(0, false)
 	for _, st := range scenario()[:2] {
 		for st.do(ctx, &actor{Store: first, clock: h.clock}) != nil {
 		}
@@ -277,14 +282,14 @@ func (h *history) live(ctx context.Context, span time.Duration) (deleted int) {
 	var all sync.WaitGroup
 	var counts [2]int
 	for i := range counts {
-		all.Go(func() { counts[i] = h.collector(ctx, ending) })
+		all.Go(func() { counts[i] = h.collector(ctx, ending, 1000*(i+1)) })
 	}
 	for i := range 3 {
 		all.Go(func() { h.publisher(ctx, ending, i) })
 	}
 	all.Wait()
 	time.Sleep(h.bucket.wait) // for requests on their way
-	h.replicas = []*Store{h.server(false)}
+	h.replicas = []*Store{h.server(1, false)}
 	for tag, nodes := range h.promised {
 		if err := published(ctx, h.replicas[0], theUser, theRepo, tag, nodes); err != nil {
 			h.t.Error(err)
@@ -298,8 +303,8 @@ func (h *history) live(ctx context.Context, span time.Duration) (deleted int) {
 }
 
 // collector collects, and is sometimes a server that was started anew.
-func (h *history) collector(ctx, ending context.Context) (deleted int) {
-	s := h.server(true)
+func (h *history) collector(ctx, ending context.Context, number int) (deleted int) {
+	s := h.server(number, true)
 	for ending.Err() == nil {
 		report, err := s.GC(ctx)
 		if err != nil && !slowly(err) {
@@ -312,7 +317,8 @@ func (h *history) collector(ctx, ending context.Context) (deleted int) {
 		h.mu.Unlock()
 		time.Sleep(pause)
 		if again {
-			s = h.server(true)
+			number++
+			s = h.server(number, true)
 		}
 	}
 	return deleted
@@ -321,7 +327,7 @@ func (h *history) collector(ctx, ending context.Context) (deleted int) {
 // publisher publishes one of few contents under new names, and leaves things
 // behind.
 func (h *history) publisher(ctx, ending context.Context, number int) {
-	s := h.server(false)
+	s := h.server(10+number, false)
 	mine := &fleet{t: h.t, replicas: []*Store{s}, clock: h.clock, random: rand.New(rand.NewPCG(h.seed, uint64(100+number))), promised: map[string]map[string]sent{}}
 	for i := 0; ending.Err() == nil; i++ {
 		// What is left behind now is published when it is being collected.

@@ -253,7 +253,7 @@ func (s *Store) putOrphan(ctx context.Context, t *tagged, path drawbridge.Path, 
 	}
 	limited, cancel := p.context(ctx)
 	defer cancel()
-	created, err := s.create(limited, key, sealed(orphanRecord{t.record.Name, path.String(), n.Meta}))
+	created, err := s.createOrphan(limited, t, key, sealed(orphanRecord{t.record.Name, path.String(), n.Meta}))
 	if err := p.done(err); err != nil || created {
 		return err
 	}
@@ -398,6 +398,10 @@ func (s *Store) missing(ctx context.Context, user, repo string, n node, p permit
 	}
 	if p.check(nodeKey(user, repo, h.id), blobKey(h.id.blob)) != nil {
 		return true, nil
+	}
+	// Lost, or put aside by fsck: this is how whoever has it sends it again.
+	if there, err := s.bucket.Exists(ctx, blobKey(h.id.blob)); err != nil || !there {
+		return true, err
 	}
 	limited, cancel := p.context(ctx)
 	defer cancel()

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"gocloud.dev/blob"
 	"golang.org/x/sys/unix"
 
 	"enarx.dev/enarx/internal/drawbridged/disk"
@@ -103,25 +104,31 @@ func (v *victim) kill(t *testing.T) {
 // S3, that publish the same and different tags. One is killed after the other,
 // and others follow.
 func TestKillReplica(t *testing.T) {
+	t.Parallel()
 	generations := 1
 	if long() {
 		generations = 40
 	}
-	dir := fastDir(t)
-	s3 := startVersity(t)
-	s3.bucket(t, "processes")
-	for url, env := range map[string][]string{"file://" + dir: nil, s3.url("processes"): s3.env()} {
-		t.Run(url[:4], func(t *testing.T) {
-			for _, e := range env {
-				name, value, _ := strings.Cut(e, "=")
-				t.Setenv(name, value)
-			}
-			s, err := OpenURL(t.Context(), url, Options{})
+	dir, s3 := fastDir(t), startVersity(t)
+	inDir, err := disk.Open(dir, disk.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, url string
+		env       []string
+		bucket    *blob.Bucket
+	}{
+		{"directory", "file://" + dir, nil, inDir},
+		{"versitygw", s3.url("processes"), s3.env(), s3.bucket(t, "processes")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := Open(t.Context(), c.bucket, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			killReplicas(t, s, url, env, generations)
+			killReplicas(t, s, c.url, c.env, generations)
 		})
 	}
 }

@@ -340,7 +340,7 @@ func (s *Store) list(ctx context.Context, prefix, delimiter string) iter.Seq2[*b
 				return
 			}
 			if err != nil {
-				yield(nil, fmt.Errorf("listing %s: %w", prefix, err))
+				yield(nil, fmt.Errorf("listing %q: %w", prefix, err))
 				return
 			}
 			if !yield(o, nil) {

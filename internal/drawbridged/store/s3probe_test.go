@@ -21,6 +21,7 @@ import (
 // gofakes3 forgets the condition: only blobs are large, and all who write one
 // blob write the same bytes.
 func TestS3CreateOnly(t *testing.T) {
+	t.Parallel()
 	for name, start := range s3Servers {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
@@ -43,7 +44,7 @@ func TestS3CreateOnly(t *testing.T) {
 
 func raceToCreate(t *testing.T, s *s3Server, key string, size int) {
 	t.Helper()
-	const writers = 6
+	const writers = 4
 	var won [writers]bool
 	var wg sync.WaitGroup
 	for i := range writers {
@@ -111,6 +112,7 @@ func createKey(b *blob.Bucket, key string, content []byte) error {
 
 // TestStoreVersity is TestStore on the S3 server that is a process of its own.
 func TestStoreVersity(t *testing.T) {
+	t.Parallel()
 	s, n := startVersity(t), 0
 	testStore(t, func(t testing.TB) *blob.Bucket {
 		n++

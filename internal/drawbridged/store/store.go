@@ -78,7 +78,7 @@ type Options struct {
 // several servers of one bucket may together exceed them by what they accept
 // within a minute.
 type Limits struct {
-	Bytes int64 // of all nodes in his repositories, each counted once per repository
+	Bytes int64 // of all nodes in his repositories, each counted once per repository, and of tags; with 4 KiB for each object
 	Repos int
 	Tags  int // in one repository, pending ones too
 }
@@ -163,6 +163,7 @@ type Store struct {
 	walks   *cache[string, *walk]    // how far pending tags are from complete
 	staged  *cache[string, *staging] // pending tags by tag, for a moment
 	spots   *cache[[32]byte, node]   // where paths lead in committed tags
+	briefs  *cache[string, brief]    // what committed tags are looked for by
 	large   chan struct{}            // taken by uploads that have large buffers
 	parsing *semaphore.Weighted      // bytes of listings that are being parsed
 	vet     atomic.Pointer[Vet]
@@ -181,6 +182,7 @@ const (
 	walkMemory   = 8 << 20
 	stagedMemory = 4 << 20
 	spotMemory   = 4 << 20
+	briefMemory  = 8 << 20
 )
 
 // parsedAtOnce is how many bytes of listings are parsed at a time. It takes 35
@@ -207,6 +209,7 @@ func Open(ctx context.Context, b *blob.Bucket, o Options) (*Store, error) {
 		walks:   newCache[string, *walk](walkMemory),
 		staged:  newCache[string, *staging](stagedMemory),
 		spots:   newCache[[32]byte, node](spotMemory),
+		briefs:  newCache[string, brief](briefMemory),
 		parsing: semaphore.NewWeighted(parsedAtOnce),
 	}
 	if !b.As(&s.disk) {

@@ -76,7 +76,7 @@ func testStore(t *testing.T, open func(testing.TB) *blob.Bucket) {
 		{"yank", Options{}, testYank},
 		{"upload", Options{}, testUpload},
 		{"upload refused", Options{}, testUploadRefused},
-		{"limits", Options{Limits: func(string) Limits { return Limits{Bytes: 1000} }}, testLimits},
+		{"limits", Options{Limits: func(string) Limits { return Limits{Bytes: limitOfTest} }}, testLimits},
 		{"limits of names", Options{Limits: func(string) Limits { return Limits{Repos: 2, Tags: 2} }}, testLimitsOfNames},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -452,6 +452,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
+const limitOfTest = 10 * (100 + objectCost)
+
 // testLimits has many try to exceed a quota at once: exactly as many succeed
 // as fit.
 func testLimits(r rig) {
@@ -462,9 +464,9 @@ func testLimits(r rig) {
 		return err
 	}
 	if done := r.allowed(15, put); done != 10 {
-		r.Errorf("%d of 1000 bytes in 100", done)
+		r.Errorf("%d of 100 bytes where 10 fit", done)
 	}
-	if usage, err := r.Usage(ctx, "alice"); err != nil || usage.Bytes != 1000 || usage.Repos != 1 {
+	if usage, err := r.Usage(ctx, "alice"); err != nil || usage.Bytes != limitOfTest || usage.Repos != 1 {
 		r.Errorf("usage: %+v, %v", usage, err)
 	}
 	// What is there may be sent again, and is counted once if sent by many.
@@ -482,12 +484,13 @@ func testLimits(r rig) {
 	if done := r.allowed(8, func(int) error { _, err := r.node("bob", "repo", "", "", same); return err }); done != 8 {
 		r.Errorf("only %d sent the same", done)
 	}
-	if usage, err := r.Usage(ctx, "bob"); err != nil || usage.Bytes != 600 {
+	if usage, err := r.Usage(ctx, "bob"); err != nil || usage.Bytes != 600+objectCost {
 		r.Errorf("usage: %+v, %v", usage, err)
 	}
-	_, err := r.node("bob", "repo", "", "", file(strings.Repeat("x", 401), "a/b"))
+	const rest = limitOfTest - 600 - 2*objectCost
+	_, err := r.node("bob", "repo", "", "", file(strings.Repeat("x", rest+1), "a/b"))
 	r.is(err, ErrQuota, "one byte too much")
-	if _, err := r.node("bob", "repo", "", "", file(strings.Repeat("x", 400), "a/b")); err != nil {
+	if _, err := r.node("bob", "repo", "", "", file(strings.Repeat("x", rest), "a/b")); err != nil {
 		r.Error(err)
 	}
 }

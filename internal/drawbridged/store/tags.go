@@ -50,9 +50,27 @@ func (s *Store) committed(ctx context.Context, user, repo, tag string) (*tagged,
 	if v, ok := s.records.get(key); ok {
 		return v.(*tagged), nil
 	}
+	t, err := s.readTag(ctx, key, user, repo, tag)
+	if err == nil {
+		s.records.put(key, t, t.record.cost()+800)
+	}
+	return t, err
+}
+
+// readTag reads a committed tag. Without a name it is what the record says.
+func (s *Store) readTag(ctx context.Context, key, user, repo, tag string) (*tagged, error) {
 	data, err := s.read(ctx, key, maxRecord)
 	if err != nil {
 		return nil, err
+	}
+	if tag == "" {
+		var r objectRecord
+		if err := unseal(data, &r); err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		if tag = r.Name; tagKey(user, repo, tag) != key {
+			return nil, fmt.Errorf("%s: %w: tag %s is in another's place", key, ErrCorrupt, tag)
+		}
 	}
 	r, err := decodeObject(data, kindTag, user, repo, tag)
 	if err != nil {
@@ -63,8 +81,42 @@ func (s *Store) committed(ctx context.Context, user, repo, tag string) (*tagged,
 		return nil, fmt.Errorf("%s: %w: %w", key, ErrCorrupt, err)
 	}
 	t.committed = true
-	s.records.put(key, t, r.cost()+800)
 	return t, nil
+}
+
+// A brief is what a committed tag is looked for by. It is kept longer than the
+// tag's record, which may be a thousand times as large: whoever asks for what is
+// not there makes us go through all tags of a repository.
+type brief struct {
+	name string
+	root [32]byte // SHA-256 of the root's bytes
+}
+
+// brief returns what the committed tag of an encoded name is looked for by.
+func (s *Store) brief(ctx context.Context, user, repo, encoded string) (brief, error) {
+	key := repoPrefix(user, repo) + "t/" + encoded + ".tag"
+	if b, ok := s.briefs.get(key); ok {
+		return b, nil
+	}
+	var t *tagged
+	if v, ok := s.records.get(key); ok {
+		t = v.(*tagged)
+	} else {
+		name, _ := decodeName(encoded)
+		var err error
+		if t, err = s.readTag(ctx, key, user, repo, name); err != nil {
+			return brief{}, err
+		}
+	}
+	root, ok, err := s.rootBlob(ctx, t)
+	if err != nil {
+		return brief{}, err
+	}
+	b := brief{t.record.Name, root}
+	if ok {
+		s.briefs.put(key, b, int64(len(key)+len(b.name))+256)
+	}
+	return b, nil
 }
 
 // GetTag returns a committed tag, or ErrNotFound.
@@ -142,11 +194,11 @@ func (s *Store) TagNames(ctx context.Context, user, repo string) ([]TagName, err
 	for encoded := range tags {
 		name, _ := decodeName(encoded)
 		if name == "" {
-			var r objectRecord
-			if err := s.readRecord(ctx, repoPrefix(user, repo)+"t/"+encoded+".tag", &r); err != nil {
+			b, err := s.brief(ctx, user, repo, encoded)
+			if err != nil {
 				return nil, err
 			}
-			name = r.Name
+			name = b.name
 		}
 		version, err := drawbridge.ParseVersion(name)
 		if err != nil {

@@ -289,16 +289,12 @@ func (s *Store) NodeByDigest(ctx context.Context, user, repo string, root [32]by
 	}
 	var found string
 	for _, name := range names {
-		t, err := s.committed(ctx, user, repo, name.Name)
-		if err != nil {
-			return NodeInfo{}, TagInfo{}, err
-		}
 		if found != "" && name.Yanked {
 			continue
 		}
-		if blob, err := s.rootBlob(ctx, t); err != nil {
+		if b, err := s.brief(ctx, user, repo, encodeName(name.Name)); err != nil {
 			return NodeInfo{}, TagInfo{}, err
-		} else if blob == root {
+		} else if b.root == root {
 			found = name.Name
 			if !name.Yanked {
 				break
@@ -316,10 +312,11 @@ func (s *Store) NodeByDigest(ctx context.Context, user, repo string, root [32]by
 	return n, info, err
 }
 
-func (s *Store) rootBlob(ctx context.Context, t *tagged) ([32]byte, error) {
+// rootBlob returns where the bytes of a tag's root are, if it is there.
+func (s *Store) rootBlob(ctx context.Context, t *tagged) ([32]byte, bool, error) {
 	if sum, ok := t.root.Digests.SHA256(); ok {
-		return sum, nil
+		return sum, true, nil
 	}
-	h, _, err := s.lookup(ctx, t.record.User, t.record.Repo, t.root, false)
-	return h.id.blob, err
+	h, ok, err := s.lookup(ctx, t.record.User, t.record.Repo, t.root, false)
+	return h.id.blob, ok, err
 }

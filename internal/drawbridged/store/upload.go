@@ -26,15 +26,15 @@ type part struct {
 	offset, size int64
 }
 
-// NewUpload begins an upload to a repository and returns its id.
+// NewUpload begins an upload to a repository and returns its id. It fails with
+// ErrNotFound and ErrQuota.
 func (s *Store) NewUpload(ctx context.Context, user, repo string) (string, error) {
 	if _, err := s.GetRepo(ctx, user, repo); err != nil {
 		return "", err
 	}
 	id := randomID()
 	record := uploadRecord{user, repo, s.now().UTC()}
-	_, err := s.create(ctx, uploadPrefix(user, repo, id)+"info", sealed(record))
-	return id, err
+	return id, s.createUpload(ctx, user, repo, id, sealed(record))
 }
 
 // upload returns when an upload began. It fails with ErrNotFound, also if its
@@ -70,12 +70,21 @@ func (s *Store) parts(ctx context.Context, user, repo, id string) ([]part, error
 			continue
 		}
 		if l.number != end {
-			return nil, fmt.Errorf("%w: upload %s has a gap at %d", ErrCorrupt, id, end)
+			return nil, s.unlessOver(ctx, user, repo, id, fmt.Errorf("%w: upload %s has a gap at %d", ErrCorrupt, id, end))
 		}
 		parts = append(parts, part{o.Key, l.number, o.Size})
 		end += o.Size
 	}
 	return parts, nil
+}
+
+// unlessOver returns what is wrong with an upload, or ErrNotFound if the upload
+// is over: somebody may be deleting its parts, the first ones first.
+func (s *Store) unlessOver(ctx context.Context, user, repo, id string, problem error) error {
+	if _, err := s.upload(ctx, user, repo, id); err != nil {
+		return err
+	}
+	return problem
 }
 
 func total(parts []part) int64 {
@@ -193,13 +202,13 @@ func (s *Store) Finish(ctx context.Context, user, repo, id string, m drawbridge.
 		return PutResult{}, err
 	}
 	if got := total(parts); got != m.Length {
-		return PutResult{}, &MismatchError{Length: true, Want: m.Length, Got: got}
+		return PutResult{}, s.unlessOver(ctx, user, repo, id, &MismatchError{Length: true, Want: m.Length, Got: got})
 	}
 	r := s.openParts(ctx, parts)
 	created, err := s.keep(ctx, user, repo, n, r)
 	r.Close()
-	if errors.Is(err, ErrBody) {
-		return PutResult{}, r.failed // reading the bucket, not the sender
+	if errors.Is(err, ErrBody) { // reading the bucket, not the sender
+		return PutResult{}, s.unlessOver(ctx, user, repo, id, r.failed)
 	}
 	if err == nil || errors.Is(err, ErrMismatch) || errors.Is(err, ErrInvalid) {
 		err = errors.Join(err, s.Abort(context.WithoutCancel(ctx), user, repo, id))

@@ -12,9 +12,21 @@ import (
 
 // Usage is what a user has.
 type Usage struct {
-	Bytes int64 // of all nodes in his repositories, each counted once per repository
+	Bytes int64 // of all nodes in his repositories, each counted once per repository, and of tags; with objectCost for each object
 	Repos int
 }
+
+// objectCost is how many bytes each node record, tag, pending tag, orphan,
+// upload session and part of one counts for in addition to its own: a block of
+// a disk, so that what has no bytes is not free.
+const objectCost = 4 << 10
+
+// Limits that are the same for everybody. Each such object is read or listed
+// with all others of its kind.
+const (
+	maxOrphans = 1000 // of one content of a tag
+	maxUploads = 256  // sessions of a repository, without those whose time is over
+)
 
 // usageAge is after what time a user's objects are counted again, as other
 // servers may have added some.
@@ -31,7 +43,7 @@ type account struct {
 	counted  time.Time
 	have     Usage
 	reserved int64               // bytes of nodes being written
-	staged   int64               // bytes of parts of uploads
+	staged   int64               // bytes of uploads and their parts
 	writing  map[string]*pending // what is being written, by key
 	users    int                 // goroutines that use the account; guarded by usages.mu
 }
@@ -81,9 +93,15 @@ func (s *Store) count(ctx context.Context, a *account, user string) error {
 		}
 		switch l, _ := parseKey(o.Key); l.kind {
 		case kindNode:
-			have.Bytes += l.node.length
+			have.Bytes += l.node.length + objectCost
+		case kindTag, kindPending:
+			have.Bytes += o.Size + objectCost
+		case kindOrphan:
+			have.Bytes += objectCost
+		case kindUpload:
+			staged += objectCost
 		case kindPart:
-			staged += o.Size
+			staged += o.Size + objectCost
 		case kindRepo:
 			have.Repos++
 		}
@@ -152,16 +170,101 @@ func (s *Store) reserveBytes(ctx context.Context, user, repo string, n node, kno
 	if known || limit == 0 {
 		return func(bool) {}, nil
 	}
-	return s.reserve(ctx, user, nodePrefix(user, repo, n.key), n.Length, func(a *account) error {
-		if have := a.have.Bytes + a.reserved; n.Length > limit || have > limit-n.Length {
-			return fmt.Errorf("%w: %d bytes and %d more, of %d", ErrQuota, have, n.Length, limit)
-		}
-		return nil
-	}, func(a *account) { a.have.Bytes += n.Length })
+	cost := n.Length + objectCost
+	return s.reserve(ctx, user, nodePrefix(user, repo, n.key), cost,
+		func(a *account) error { return a.fits(cost, 0, limit) },
+		func(a *account) { a.have.Bytes += cost })
 }
 
-// stage counts bytes that a user has just uploaded a part with, and returns
-// ErrQuota if he must not go on. The parts of all his uploads count.
+// fits returns ErrQuota unless so many bytes more are within a limit. staged is
+// what counts besides what the user has and is about to have.
+func (a *account) fits(more, staged, limit int64) error {
+	if have := a.have.Bytes + a.reserved + staged; limit > 0 && (more > limit || have > limit-more) {
+		return fmt.Errorf("%w: %d bytes and %d more, of %d; each object counts for %d in addition to its bytes", ErrQuota, have, more, limit, objectCost)
+	}
+	return nil
+}
+
+// hold returns a user's account, counted if his bytes are limited, for what is
+// looked for and then made by one request after the other. release gives it
+// back.
+func (s *Store) hold(ctx context.Context, user string) (a *account, limit int64, release func(), err error) {
+	a, done := s.account(user)
+	a.mu.Lock()
+	release = func() {
+		a.mu.Unlock()
+		done()
+	}
+	if limit = s.limits(user).Bytes; limit > 0 {
+		err = s.count(ctx, a, user)
+	}
+	if err != nil {
+		release()
+	}
+	return a, limit, release, err
+}
+
+// createUpload writes the record of a new upload session. It fails with
+// ErrQuota if the repository has too many.
+func (s *Store) createUpload(ctx context.Context, user, repo, id string, record []byte) error {
+	a, limit, release, err := s.hold(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer release()
+	open := 0
+	for o, err := range s.list(ctx, repoPrefix(user, repo)+"s/", "") {
+		if err != nil {
+			return err
+		}
+		if l, _ := parseKey(o.Key); l.kind == kindUpload && !s.expired(o.ModTime) {
+			open++
+		}
+	}
+	if open >= maxUploads {
+		return fmt.Errorf("%w: %d uploads to this repository have begun and are neither finished nor given up, of %d", ErrQuota, open, maxUploads)
+	}
+	if err := a.fits(objectCost, a.staged, limit); err != nil {
+		return err
+	}
+	created, err := s.create(ctx, uploadPrefix(user, repo, id)+"info", record)
+	if created {
+		a.staged += objectCost
+	}
+	return err
+}
+
+// createOrphan writes the record of an orphan. It fails with ErrQuota if the
+// content of its tag has too many.
+func (s *Store) createOrphan(ctx context.Context, t *tagged, key string, record []byte) (bool, error) {
+	user, repo := t.record.User, t.record.Repo
+	a, limit, release, err := s.hold(ctx, user)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	there := 0
+	for o, err := range s.list(ctx, orphanPrefix(user, repo, t.id), "") {
+		if err != nil || o.Key == key {
+			return false, err
+		}
+		there++
+	}
+	if there >= maxOrphans {
+		return false, fmt.Errorf("%w: tag %s has %d nodes that no directory lists, of %d", ErrQuota, t.record.Name, there, maxOrphans)
+	}
+	if err := a.fits(objectCost, 0, limit); err != nil {
+		return false, err
+	}
+	created, err := s.create(ctx, key, record)
+	if created {
+		a.have.Bytes += objectCost
+	}
+	return created, err
+}
+
+// stage counts a part of so many bytes that a user has just uploaded, and
+// returns ErrQuota if he must not go on. The parts of all his uploads count.
 func (s *Store) stage(ctx context.Context, user string, more int64) error {
 	limit := s.limits(user).Bytes
 	if limit == 0 {
@@ -174,7 +277,9 @@ func (s *Store) stage(ctx context.Context, user string, more int64) error {
 	if err := s.count(ctx, a, user); err != nil {
 		return err
 	}
-	a.staged += more
+	if more > 0 {
+		a.staged += more + objectCost
+	}
 	if have := a.have.Bytes + a.reserved + a.staged; have > limit {
 		return fmt.Errorf("%w: %d bytes, with those of uploads, of %d", ErrQuota, have, limit)
 	}
@@ -204,44 +309,54 @@ func (s *Store) reserveRepo(ctx context.Context, user, repo string) (func(bool),
 	}, func(a *account) { a.have.Repos++ })
 }
 
-// reserveTag lets a user begin to make a tag. The repository's tags are
-// counted each time, one request after the other, until it is there or given up.
-func (s *Store) reserveTag(ctx context.Context, user, repo, tag string) (func(), error) {
-	limit := s.limits(user).Tags
-	if limit == 0 {
-		return func() {}, nil
+// reserveTag lets a user begin to make a content of a tag, under his quotas. The
+// repository's tags are counted each time, one request after the other, until
+// it is there or given up: release says whether it was made.
+func (s *Store) reserveTag(ctx context.Context, t *tagged) (release func(made bool), err error) {
+	user, repo, tag := t.record.User, t.record.Repo, t.record.Name
+	if l := s.limits(user); l.Tags == 0 && l.Bytes == 0 {
+		return func(bool) {}, nil
 	}
-	a, done := s.account(user)
-	a.mu.Lock()
-	release := func() {
-		a.mu.Unlock()
-		done()
-	}
-	names, err := s.takenTags(ctx, user, repo)
-	if err == nil && len(names) >= limit && !slices.Contains(names, encodeName(tag)) {
-		err = fmt.Errorf("%w: %d tags of %d", ErrQuota, len(names), limit)
-	}
+	a, limit, done, err := s.hold(ctx, user)
 	if err != nil {
-		release()
 		return nil, err
 	}
-	return release, nil
+	names, pending, err := s.takenTags(ctx, user, repo, t.id)
+	cost := int64(0)
+	if err == nil && !pending { // else it counts already, also if it becomes the tag
+		cost = int64(len(sealed(t.record))) + objectCost
+		err = a.fits(cost, 0, limit)
+	}
+	if tags := s.limits(user).Tags; err == nil && tags > 0 && len(names) >= tags && !slices.Contains(names, encodeName(tag)) {
+		err = fmt.Errorf("%w: %d tags of %d", ErrQuota, len(names), tags)
+	}
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return func(made bool) {
+		if made {
+			a.have.Bytes += cost
+		}
+		done()
+	}, nil
 }
 
-// takenTags returns the encoded names of a repository's tags, pending ones too.
-func (s *Store) takenTags(ctx context.Context, user, repo string) ([]string, error) {
-	var names []string
+// takenTags returns the encoded names of a repository's tags, pending ones too,
+// and whether the content id is one that is pending.
+func (s *Store) takenTags(ctx context.Context, user, repo string, id [32]byte) (names []string, pending bool, err error) {
 	for _, folder := range []string{"t/", "p/"} {
 		for o, err := range s.list(ctx, repoPrefix(user, repo)+folder, "") {
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			l, _ := parseKey(o.Key)
 			if l.kind == kindTag || l.kind == kindPending && !s.expired(l.at) {
 				names = append(names, l.name)
+				pending = pending || l.kind == kindPending && l.sum == id
 			}
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names), nil
+	return slices.Compact(names), pending, nil
 }
