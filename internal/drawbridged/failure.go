@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"gocloud.dev/gcerrors"
 )
 
 // A failure is a request that is not done: what the client is told, and what
@@ -59,6 +61,9 @@ func asFailure(err error) *failure {
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return &failure{status: http.StatusServiceUnavailable, kind: "canceled", text: "The request was canceled", retry: 2, err: err}
+	}
+	if gcerrors.Code(err) == gcerrors.ResourceExhausted {
+		return &failure{status: http.StatusInsufficientStorage, kind: kindStorage, text: "The store is full", err: err}
 	}
 	return &failure{status: http.StatusInternalServerError, kind: kindStorage, text: "Storage backend failure", err: err}
 }

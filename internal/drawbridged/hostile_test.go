@@ -12,10 +12,13 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"enarx.dev/enarx/drawbridge"
+	"enarx.dev/enarx/internal/drawbridged/disk"
 	"enarx.dev/enarx/internal/drawbridged/store"
 	"enarx.dev/enarx/internal/serve"
 )
@@ -167,4 +170,34 @@ func TestDrainsTakeNoTurn(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	r.want(401, "GET", v1+"/user/repo", "")
+}
+
+// A publisher is told that the disk is full, and goes on when it no longer is.
+func TestFullStore(t *testing.T) {
+	var full atomic.Bool
+	bucket, err := disk.Open(t.TempDir(), disk.Options{Before: func(s *disk.Step) error {
+		if full.Load() && s.Op == disk.Write {
+			return syscall.ENOSPC
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	onDisk, err := store.Open(t.Context(), bucket, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = onDisk.Close() })
+	r, token, _ := published(t, rigOptions{bucket: onDisk})
+	for _, size := range []int{10, 1 << 20} {
+		body := strings.Repeat("x", size)
+		header := []string{bearer(token), "Content-Type: " + drawbridge.TypeBinary, "Content-Digest: " + drawbridge.MetaOf([]byte(body), "").Digests.Header()}
+		full.Store(true)
+		if text := r.want(507, "PUT", v1+"/user/repo/_node", body, header...); text != "The store is full" {
+			t.Errorf("%d bytes: %q", size, text)
+		}
+		full.Store(false)
+		r.want(201, "PUT", v1+"/user/repo/_node", body, header...)
+	}
 }

@@ -23,7 +23,7 @@ import (
 // off can be repeated. The error is of the context, of the directory's top or
 // of the bucket: what is wrong inside is in the report.
 func (s *Store) ImportUpstream(ctx context.Context, dir *os.Root, o TransferOptions) (TransferReport, error) {
-	in := &oldImport{&importer{TransferOptions: o.watching(), store: s}}
+	in := &oldImport{importer: &importer{TransferOptions: o.watching(), store: s}, seen: map[[32]byte]bool{}}
 	top := oldEntity{root: dir}
 	users, err := top.child("users")
 	if err != nil {
@@ -36,7 +36,10 @@ func (s *Store) ImportUpstream(ctx context.Context, dir *os.Root, o TransferOpti
 	return in.finish(), err
 }
 
-type oldImport struct{ *importer }
+type oldImport struct {
+	*importer
+	seen map[[32]byte]bool // contents that are counted, by drawbridge.Meta.Key
+}
 
 // each calls f for every directory below e whose name passes check. It
 // reports what else is there; ignore names what is meant to be.
@@ -207,7 +210,11 @@ func (t *oldTree) node(ctx context.Context, path drawbridge.Path, e oldEntity, l
 	if ok, err := t.put(e.path, &t.report.Nodes, result.Created, err); !ok {
 		return err
 	}
-	t.report.Bytes += meta.Length
+	if key := meta.Key(); !t.seen[key] {
+		t.seen[key] = true
+		t.report.Blobs++
+		t.report.Bytes += meta.Length
+	}
 	if listed == nil {
 		t.report.Orphans++
 	}

@@ -250,7 +250,7 @@ func (h *history) server(number int, sleeps bool) *Store {
 // refers to what is gone.
 func TestInterleavings(t *testing.T) {
 	t.Parallel()
-	histories := uint64(2)
+	histories := uint64(1)
 	if long() {
 		histories = 500
 	}

@@ -217,14 +217,14 @@ func TestFaults(t *testing.T) {
 	if err != nil || result.upload == "" {
 		t.Fatal(err)
 	}
-	for _, kind := range []faultKind{dead, full, fullOnce, shortWrite, eio, eioDone} {
+	for i, kind := range []faultKind{dead, full, fullOnce, shortWrite, eio, eioDone} {
 		t.Run(string(kind), func(t *testing.T) {
 			stride, rounds := 1, 0
 			if !long() {
-				stride = len(whole.ops)/7 + 1
+				stride = len(whole.ops)/8 + 1
 			}
 			byOp := map[disk.Op]int{}
-			for at := 1; at <= len(whole.ops); at += stride {
+			for at := 1 + i*stride/6; at <= len(whole.ops); at += stride { // each kind elsewhere
 				f := &fault{kind: kind, at: at}
 				dir := fastDir(t)
 				a, _ := ranOn(t.Context(), dir, f, func(step) {}, func(*actor, step, error) {})
@@ -288,7 +288,7 @@ func TestKill(t *testing.T) {
 	}
 	stride, rounds := 1, 0
 	if !long() {
-		stride = len(whole.ops)/6 + 1
+		stride = len(whole.ops)/5 + 1
 	}
 	byOp := map[disk.Op]int{}
 	for at := 1; at <= len(whole.ops); at += stride {

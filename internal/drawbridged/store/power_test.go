@@ -302,7 +302,7 @@ func (b *blackout) lose(t testing.TB, a aftermath) {
 
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
-	every, deaths := 130, []int{0, 150}
+	every, deaths := 180, []int{0, 150}
 	if long() {
 		every, deaths = 7, []int{0, 60, 110, 150, 200, 230, 260, 290, 320, 350, 380}
 	}
@@ -330,7 +330,7 @@ func TestPowerLossNotices(t *testing.T) {
 		t.Run(class, func(t *testing.T) {
 			p := newPlug()
 			p.ignore[class] = true
-			notices(t, &blackout{plug: p, every: 30, from: 20, stop: true})
+			notices(t, &blackout{plug: p, every: 50, from: 20, stop: true})
 		})
 	}
 	// What somebody else has linked and died before he synced it: it is relied

@@ -32,7 +32,7 @@ type options struct {
 
 func main() {
 	var o options
-	size := flag.Int64("large", 256, "MiB of the large file")
+	size := flag.Int64("large", 128, "MiB of the large file")
 	flag.IntVar(&o.small, "small", 4096, "bytes of a small file")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each thing is measured")
 	flag.DurationVar(&o.slice, "slice", 2*time.Second, "how long small requests are measured each time")

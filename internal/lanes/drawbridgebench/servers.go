@@ -34,7 +34,11 @@ type rig struct {
 	procs    []*exec.Cmd
 	ours     drawbridgeServer
 	theirs   registryServer
+	files    int // written by the benchmark itself
 }
+
+// raw is the last of these.
+func (r *rig) raw() string { return r.file(fmt.Sprint("raw", r.files)) }
 
 const audience = "bench"
 
