@@ -257,8 +257,14 @@ func etag(m drawbridge.Meta) string {
 // closed before its announced end, which is all that can be said then.
 func (x *exchange) stream(in io.Reader, length int64) error {
 	limits := &x.s.cfg.Limits
-	out := &sink{out: x.w, rc: x.body.rc, pace: pace{grace: limits.Grace, stall: limits.Stall, rate: limits.MinRate}}
-	n, err := io.CopyBuffer(out, struct{ io.Reader }{io.LimitReader(in, length)}, make([]byte, min(length, 64<<10)+1))
+	out := &sink{out: x.w, rc: x.body.rc, ctx: x.ctx, pace: pace{grace: limits.Grace, stall: limits.Stall, rate: limits.MinRate}}
+	size := int64(piece)
+	defer x.s.large.Add(-1)
+	if x.s.large.Add(1) <= maxLarge && length > piece {
+		const records = large >> 14 // of TLS, with some 22 bytes beside the content of each
+		size, out.gather = large, make([]byte, 0, large+32*(records+1))
+	}
+	n, err := io.CopyBuffer(out, struct{ io.Reader }{io.LimitReader(in, length)}, make([]byte, min(length, size)+1))
 	switch {
 	case n == length:
 		return nil

@@ -3,11 +3,14 @@
 package drawbridged
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"os"
 	"time"
+
+	"enarx.dev/enarx/internal/serve"
 )
 
 // A pace bounds how slowly the other side may be: in all it gets a grace and
@@ -93,27 +96,44 @@ func (b *body) drain(limit int64, deadline time.Time) bool {
 	return b.ended
 }
 
+// Answers go out in pieces, small enough to show progress at the lowest rate.
+// A client that is quick gets larger ones, each by one system call, if it is
+// among the first so many.
+const (
+	piece    = 64 << 10
+	large    = 256 << 10
+	quick    = 50 * time.Millisecond // for a piece
+	maxLarge = 16                    // answers at once that have buffers for that
+)
+
 // A sink writes an answer and moves the write deadline as bytes go.
 type sink struct {
-	out  io.Writer
-	rc   *http.ResponseController
-	pace pace
+	out    io.Writer
+	rc     *http.ResponseController
+	pace   pace
+	ctx    context.Context // of the request
+	gather []byte          // memory for large pieces; nil: there are none
+	quick  bool            // the last piece was
 }
 
-// Write sends p, in pieces small enough to show progress.
+// Write sends p.
 func (s *sink) Write(p []byte) (int, error) {
-	const piece = 64 << 10
 	var sent int
 	for len(p) > 0 {
-		now := p[:min(len(p), piece)]
+		size := piece
+		if s.quick && s.gather != nil {
+			size = large
+		}
+		now := p[:min(len(p), size)]
 		left := s.pace.left()
 		if left <= 0 {
 			return sent, errSlow
 		}
 		begin := time.Now()
 		_ = s.rc.SetWriteDeadline(begin.Add(left))
-		n, err := s.out.Write(now)
+		n, err := s.send(now)
 		s.pace.moved(n, begin)
+		s.quick = time.Since(begin) < quick
 		sent += n
 		if err != nil {
 			return sent, err
@@ -121,4 +141,18 @@ func (s *sink) Write(p []byte) (int, error) {
 		p = p[n:]
 	}
 	return sent, nil
+}
+
+func (s *sink) send(p []byte) (n int, err error) {
+	if s.gather == nil {
+		return s.out.Write(p)
+	}
+	err = serve.Gather(s.ctx, s.gather, func() error {
+		n, err = s.out.Write(p)
+		return err
+	})
+	if err != nil {
+		return 0, err // nobody knows how much of it went
+	}
+	return n, nil
 }

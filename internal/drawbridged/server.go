@@ -126,6 +126,7 @@ type Server struct {
 	uploads  counts              // bodies being received, by principal
 	making   counts              // users by subject, and tokens by user, that are being made
 	requests atomic.Int64        // being answered
+	large    atomic.Int64        // answers with content, of which the first maxLarge have large buffers
 	drains   atomic.Int64        // whose bodies are read for nobody, before they are
 	draining atomic.Bool
 	probe    probe

@@ -167,6 +167,10 @@ func Client(a netip.Addr) netip.Prefix {
 type conn struct {
 	net.Conn
 	leave func()
+
+	mu        sync.Mutex // of writing; see Gather
+	gathering bool
+	gathered  []byte
 }
 
 func (c *conn) Close() error {

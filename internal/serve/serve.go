@@ -108,7 +108,7 @@ func (cfg *Config) server(s Server) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // as upstream; its limits are easier to reason about
 	return &http.Server{
-		Handler: s.Handler, TLSConfig: s.TLS, Protocols: protocols, MaxHeaderBytes: maxHeader,
+		Handler: s.Handler, TLSConfig: s.TLS, Protocols: protocols, MaxHeaderBytes: maxHeader, ConnContext: withConn,
 		ReadHeaderTimeout: or(cfg.Timeouts.Header, 5*time.Second),
 		ReadTimeout:       or(cfg.Timeouts.Read, 15*time.Second),
 		WriteTimeout:      or(cfg.Timeouts.Write, 60*time.Second),

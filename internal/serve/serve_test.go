@@ -286,7 +286,9 @@ func TestClient(t *testing.T) {
 	}
 }
 
-func TestTLSConfig(t *testing.T) {
+// certificate returns a self-signed one.
+func certificate(t *testing.T) *tls.Certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -296,10 +298,12 @@ func TestTLSConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := listen(t)
-	conf := TLSConfig(func() (*tls.Certificate, error) {
-		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
-	})
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func TestTLSConfig(t *testing.T) {
+	l, cert := listen(t), certificate(t)
+	conf := TLSConfig(func() (*tls.Certificate, error) { return cert, nil })
 	start(t, Config{}, Server{Listener: l, TLS: conf, Handler: http.NotFoundHandler()})
 	for version, ok := range map[uint16]bool{tls.VersionTLS12: false, tls.VersionTLS13: true} {
 		c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, MaxVersion: version, NextProtos: []string{"h2", "http/1.1"}})
