@@ -29,7 +29,7 @@ func (x *exchange) rate() error {
 		return nil
 	}
 	x.counted = true
-	if !x.s.clients.allowPrincipal(who.ID()) {
+	if !x.s.clients.AllowName(who.ID(), 1) {
 		return tooMany("Too many requests of this user")
 	}
 	return nil

@@ -78,7 +78,7 @@ func (s *Server) Handler() http.Handler { return s }
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{
-		s: s, r: r, w: &tally{ResponseWriter: w}, id: newID(), begin: time.Now(), client: s.clients.address(r),
+		s: s, r: r, w: &tally{ResponseWriter: w}, id: newID(), begin: time.Now(), client: s.clients.Address(r),
 	}
 	if outer := RequestID(r.Context()); outer != "" {
 		x.id = outer // the site asks for somebody: that is the same request
@@ -134,7 +134,7 @@ func (x *exchange) answer() error {
 	}
 	rt, no := parseRoute(rawPath(x.r))
 	x.route = rt
-	if !x.inner && rt.endpoint != epHealth && !s.clients.allow(x.client) {
+	if !x.inner && rt.endpoint != epHealth && !s.clients.Allow(x.client, 1) {
 		return tooMany("Too many requests from this address")
 	}
 	if no != nil {

@@ -190,16 +190,8 @@ func TestTooManyRequestsOfAPrincipal(t *testing.T) {
 	}
 }
 
-// The table of clients does not grow with their number.
-func TestClientsAreBounded(t *testing.T) {
-	l := Limits{Rate: 1, Burst: 1, Clients: 100}
-	c := newClients(l, nil, false, time.Now)
-	for i := range 10_000 {
-		c.allow(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
-	}
-	if n := len(c.young) + len(c.old); n > 100 {
-		t.Errorf("%d clients are remembered", n)
-	}
+// What is remembered of publications does not grow with their number.
+func TestFreshIsBounded(t *testing.T) {
 	f := newFresh(1000)
 	for i := range 10_000 {
 		f.put(route{user: "u", repo: "r", tag: fmt.Sprintf("1.0.%d", i)}, false, store.PutResult{Created: true})

@@ -151,7 +151,7 @@ func (x *exchange) getRepos() error {
 // summaries answers with repositories and what is newest in them. Each is a
 // listing of the store, and costs the client as much as a request.
 func (x *exchange) summaries(found []Found, next string) error {
-	if !x.inner && !x.s.clients.charge(x.client, len(found)) {
+	if !x.inner && !x.s.clients.Allow(x.client, len(found)) {
 		return tooMany("Too many requests from this address")
 	}
 	list := drawbridge.RepositoryList{Repositories: make([]drawbridge.RepositorySummary, 0, len(found)), Next: next}

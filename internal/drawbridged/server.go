@@ -31,6 +31,7 @@ import (
 	"enarx.dev/enarx/internal/drawbridged/auth"
 	"enarx.dev/enarx/internal/drawbridged/store"
 	"enarx.dev/enarx/internal/ledger"
+	"enarx.dev/enarx/internal/serve"
 )
 
 // Config is what a Server is made from. Store and Auth must be set.
@@ -120,7 +121,7 @@ type Server struct {
 	log      *slog.Logger
 	now      func() time.Time
 	metrics  *metrics
-	clients  *clients
+	clients  *serve.Clients
 	catalog  *Catalog
 	memory   *semaphore.Weighted // bytes of JSON bodies
 	uploads  counts              // bodies being received, by principal
@@ -153,9 +154,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, store: cfg.Store, auth: cfg.Auth, log: cfg.Log, now: cfg.Now, catalog: cfg.Catalog,
-		clients: newClients(cfg.Limits, cfg.Proxies, cfg.UnixProxy, cfg.Now),
-		fresh:   newFresh(maxFresh),
-		memory:  semaphore.NewWeighted(cfg.Limits.Memory),
+		clients: serve.NewClients(serve.Rates{
+			Rate: cfg.Limits.Rate, Burst: cfg.Limits.Burst, Clients: cfg.Limits.Clients, Proxies: cfg.Proxies, UnixProxy: cfg.UnixProxy, Now: cfg.Now,
+		}),
+		fresh:  newFresh(maxFresh),
+		memory: semaphore.NewWeighted(cfg.Limits.Memory),
 	}
 	s.probe.ready = cfg.Store.Ready
 	cfg.Store.SetVet(s.vet)

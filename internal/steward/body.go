@@ -20,7 +20,7 @@ func (x *exchange) admit() *refusal {
 		return busy("request.busy", "too many requests at once")
 	}
 	x.admitted = true
-	if !s.clients.allow(x.client, 1) {
+	if !s.clients.Allow(x.client, 1) {
 		return &refusal{status: http.StatusTooManyRequests, code: "request.rate", detail: "too many requests from this client", retry: 1}
 	}
 	return nil

@@ -71,7 +71,7 @@ func (x *exchange) answer(w http.ResponseWriter) answer {
 			return x.refuse(bad("bundle.encoding", err.Error()))
 		}
 		x.requests = len(requests)
-		if len(requests) > 1 && !x.s.clients.allow(x.client, len(requests)-1) {
+		if len(requests) > 1 && !x.s.clients.Allow(x.client, len(requests)-1) {
 			return x.refuse(&refusal{status: http.StatusTooManyRequests, code: "request.rate", detail: "too many requests from this client", retry: 1})
 		}
 	default:

@@ -65,7 +65,7 @@ func send(w http.ResponseWriter, status int, contentType string, body []byte) {
 // post is one request for certificates, from its admission to its log line.
 func (s *Server) post(w http.ResponseWriter, r *http.Request, id string) {
 	begin := time.Now()
-	x := &exchange{s: s, id: id, r: r, client: s.clients.address(r), accept: parseAccept(r.Header.Values("Accept"))}
+	x := &exchange{s: s, id: id, r: r, client: s.clients.Address(r), accept: parseAccept(r.Header.Values("Accept"))}
 	a := x.guarded(w)
 	took := time.Since(begin)
 	s.metrics.answered(x, a, took)

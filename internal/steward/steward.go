@@ -28,6 +28,7 @@ import (
 	"enarx.dev/enarx/attest/check"
 	"enarx.dev/enarx/internal/ledger"
 	"enarx.dev/enarx/internal/live"
+	"enarx.dev/enarx/internal/serve"
 	"enarx.dev/enarx/internal/steward/authority"
 	"enarx.dev/enarx/internal/version"
 )
@@ -118,7 +119,7 @@ type Server struct {
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   *metrics
-	clients   *clients
+	clients   *serve.Clients
 	verifying chan struct{} // holds one token per verification that is under way
 	requests  atomic.Int64  // under way
 	held      atomic.Int64  // bytes of bodies
@@ -149,7 +150,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, now: cfg.Now,
-		clients:   newClients(cfg.Limits, cfg.Proxies, cfg.UnixProxy, cfg.Now),
+		clients: serve.NewClients(serve.Rates{
+			Rate: cfg.Limits.Rate, Burst: cfg.Limits.Burst, Clients: cfg.Limits.Clients, Proxies: cfg.Proxies, UnixProxy: cfg.UnixProxy, Now: cfg.Now,
+		}),
 		verifying: make(chan struct{}, cfg.Limits.Verifications),
 	}
 	s.metrics = newMetrics(s)
