@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,9 +47,6 @@ func (s *storage) defineTimes(f *pflag.FlagSet) {
 // environment names the flags that a variable may set instead.
 var environment = map[string]string{"store": "DRAWBRIDGE_STORE"}
 
-// schemes are what --store may begin with.
-var schemes = []string{"file", "mem", "s3"}
-
 // storeURL returns the URL of a store: of a folder, if it is none. A folder
 // must be there: a name with a mistake in it would be an empty store.
 func storeURL(where string, readOnly bool) (string, error) {
@@ -58,12 +56,14 @@ func storeURL(where string, readOnly bool) (string, error) {
 	case where == "":
 		return "", diag.Hint(errors.New("there is no --store"), "give a folder, or s3://BUCKET?region=…")
 	case isURL && scheme != "file":
-		for _, known := range schemes {
-			if scheme == known {
-				return where, nil
-			}
+		if slices.Contains(store.Schemes(), scheme) {
+			return where, nil
 		}
-		return "", fmt.Errorf("--store %s: unknown kind of store: a folder, file:///FOLDER, mem:// or s3://BUCKET", redact(where))
+		err := fmt.Errorf("--store %s: unknown kind of store: a folder, file:///FOLDER, mem:// or s3://BUCKET", redact(where))
+		if scheme == "gs" || scheme == "azblob" {
+			return "", diag.Hint(err, "this program was built without it: go build -tags gcs,azure ./cmd/enarx-drawbridge")
+		}
+		return "", err
 	case isURL:
 		u, err := url.Parse(where)
 		if err != nil || u.Host != "" || !strings.HasPrefix(u.Path, "/") {

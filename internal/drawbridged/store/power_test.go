@@ -259,7 +259,10 @@ func (b *blackout) life(t testing.TB, dir string, dies int) {
 	}
 	options := b.plug.options()
 	before := options.Before
+	var turn sync.Mutex // a look at a whole package takes steps at the same time
 	options.Before = func(s *disk.Step) error {
+		turn.Lock()
+		defer turn.Unlock()
 		if before(s); isDead {
 			return errDead
 		}

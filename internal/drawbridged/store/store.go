@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -272,6 +273,14 @@ func OpenURL(ctx context.Context, url string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the store %s: %w", redactURL(url), err)
 	}
 	return s, nil
+}
+
+// Schemes returns what OpenURL knows. Those of other clouds than Amazon's are
+// linked with the build tags gcs and azure.
+func Schemes() []string {
+	schemes := append(blob.DefaultURLMux().BucketSchemes(), "file", "mem")
+	slices.Sort(schemes)
+	return slices.Compact(schemes)
 }
 
 func openBucket(ctx context.Context, url string, readOnly bool) (*blob.Bucket, error) {

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build gcs
+
+package store
+
+import _ "gocloud.dev/blob/gcsblob" // gs:// in OpenURL: tens of MB that most do without
