@@ -48,5 +48,6 @@ func tail(text string) string {
 	if len(text) <= most {
 		return text
 	}
-	return "[...]" + text[len(text)-most:]
+	const head = 1 << 10 // why a Go program crashed stands before its goroutines
+	return text[:head] + "[...]" + text[len(text)-most:]
 }
