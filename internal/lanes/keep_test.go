@@ -42,7 +42,7 @@ func run(t *testing.T, enarx string, limit time.Duration, args ...string) ended 
 	return ended{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// tail returns the end of a long output, where the reason of a failure is.
+// tail returns the end of a long output, where the reason of a failure mostly is, and a little of its head.
 func tail(text string) string {
 	const most = 8 << 10
 	if len(text) <= most {
